@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Backends: where the bytes are. One table of functions, filled completely;
+ * what a backend cannot do is said in its limits, not by a missing function.
+ *
+ * Life of a backend:
+ *
+ *   keeper process, privileged      worker process             queue thread
+ *   bdev_open()  ------- fork ----> (inherits) --------------> bdev_queue_new()
+ *                                                              submit, commit, done ...
+ *                                                              bdev_queue_free()
+ *   bdev_close() when the device is gone; the worker just exits
+ *
+ * open() therefore starts no thread and keeps no state that a fork() would
+ * split; a worker can be started again from the same open backend.
+ */
+#ifndef VBLK_BDEV_BDEV_H
+#define VBLK_BDEV_BDEV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "vblk/loop/loop.h"
+#include "vblk/mem/memmap.h"
+#include "vblk/util/compiler.h"
+
+#define BDEV_WHY_MAX 512
+
+enum bdev_op {
+	BDEV_READ,
+	BDEV_WRITE,
+	BDEV_FLUSH,	   /* every write completed before is durable after */
+	BDEV_DISCARD,	   /* content of the range becomes undefined */
+	BDEV_WRITE_ZEROES, /* the range reads back as zeroes */
+	BDEV_SECURE_ERASE, /* the content cannot be recovered afterwards */
+};
+#define BDEV_OP_CNT 6
+
+const char *bdev_op_str(enum bdev_op op);
+
+/* For BDEV_WRITE_ZEROES: the backend may free the space. */
+#define BDEV_IO_MAY_UNMAP 1u
+
+/**
+ * struct bdev_limits - what a backend can do; filled by open(), then constant
+ * @capacity_bytes:       > 0, multiple of @logical_block_bytes
+ * @logical_block_bytes:  power of two, 512..4096; smallest I/O, alignment of offsets
+ * @physical_block_bytes: power of two, >= @logical_block_bytes
+ * @opt_io_bytes:         preferred I/O size, 0 = none
+ * @buf_align_bytes:      memory alignment that avoids a copy, 1 = none
+ * @max_discard_bytes:    longest discard of one range, 0 = cannot discard
+ * @discard_align_bytes:  granularity that frees space
+ * @max_write_zeroes_bytes: 0 = cannot
+ * @write_zeroes_may_unmap: WRITE_ZEROES with MAY_UNMAP may free space
+ * @max_secure_erase_bytes: 0 = cannot
+ * @read_only:            writes, discards and zeroing fail with -EROFS
+ * @volatile_cache:       completed writes need BDEV_FLUSH to survive power loss;
+ *                        false: every write is durable when it completes
+ * @rotational:           seeks cost time
+ * @direct:               bypasses the page cache (O_DIRECT)
+ */
+struct bdev_limits {
+	uint64_t capacity_bytes;
+	uint32_t logical_block_bytes;
+	uint32_t physical_block_bytes;
+	uint32_t opt_io_bytes;
+	uint32_t buf_align_bytes;
+	uint64_t max_discard_bytes;
+	uint32_t discard_align_bytes;
+	uint64_t max_write_zeroes_bytes;
+	bool write_zeroes_may_unmap;
+	uint64_t max_secure_erase_bytes;
+	bool read_only;
+	bool volatile_cache;
+	bool rotational;
+	bool direct;
+};
+
+/**
+ * struct bdev_params - what the administrator asked for
+ * @spec: "null:SIZE", "mem:SIZE", "file:PATH", or a PATH
+ * @logical_block_bytes, @physical_block_bytes: 0 = as suits the backend
+ * @writethrough: every write durable when it completes; limits.volatile_cache is then false
+ * @discard: pass discards and unmapping on; off leaves max_discard_bytes 0
+ */
+struct bdev_params {
+	const char *spec;
+	uint32_t logical_block_bytes;
+	uint32_t physical_block_bytes;
+	bool read_only;
+	bool direct;
+	bool writethrough;
+	bool discard;
+};
+
+struct bdev_io;
+struct bdev_queue;
+struct bdev;
+
+/**
+ * struct bdev_ops - a backend; all functions are required
+ *
+ * @open:  keeper, may block. On failure returns -errno and puts a sentence into
+ *         @why that says what is wrong and what to do (no trailing full stop).
+ * @close: releases everything; NULL and half-built objects are fine.
+ * @queue_new: queue thread. @depth: most requests in flight, so io->slot_idx < @depth.
+ *         Allocates here what submit() will need. 0; -ENOMEM; other -errno.
+ * @queue_free: queue thread, nothing in flight.
+ * @map_changed: queue thread, nothing in flight: the memory that io->iov will
+ *         point into from now on (NULL: none). A chance to register it; cannot fail.
+ * @submit: queue thread; must not block, allocate or log. Calls io->done exactly
+ *         once, now or later (from within loop_wait/loop_poll).
+ * @commit: queue thread: hand on what submit() has only prepared.
+ */
+struct bdev_ops {
+	const char *name;
+	int (*open)(const struct bdev_params *params, struct bdev **ret_bdev,
+		    char why[BDEV_WHY_MAX]);
+	void (*close)(struct bdev *bdev);
+	int (*queue_new)(struct bdev *bdev, struct loop *loop, unsigned int depth,
+			 struct bdev_queue **ret_bq);
+	void (*queue_free)(struct bdev_queue *bq);
+	void (*map_changed)(struct bdev_queue *bq, const struct memmap *map);
+	void (*submit)(struct bdev_queue *bq, struct bdev_io *io);
+	void (*commit)(struct bdev_queue *bq);
+};
+
+/* First member of every backend's own structure. */
+struct bdev {
+	const struct bdev_ops *ops;
+	struct bdev_limits limits;
+};
+
+/* First member of every backend's own queue structure. */
+struct bdev_queue {
+	struct bdev *bdev;
+	struct loop *loop;
+};
+
+/**
+ * struct bdev_io - one I/O
+ * @slot_idx: the caller's number for it, unique among those in flight
+ * @offset_bytes, @len_bytes: multiples of logical_block_bytes; 0 for BDEV_FLUSH
+ * @iov: for READ and WRITE, @iov_cnt buffers of @len_bytes in sum; borrowed until done
+ * @done: result 0, or -errno: -EIO medium; -ENOSPC; -EROFS; -EOPNOTSUPP; others of the file.
+ *        May submit the same io again.
+ */
+struct bdev_io {
+	enum bdev_op op;
+	unsigned int flags;
+	unsigned int slot_idx;
+	unsigned int iov_cnt;
+	uint64_t offset_bytes;
+	uint64_t len_bytes;
+	const struct iovec *iov;
+	void (*done)(struct bdev_io *io, int result);
+};
+
+/* Picks the backend by params->spec and opens it. Context, errors: as ops->open. */
+int bdev_open(const struct bdev_params *params, struct bdev **ret_bdev, char why[BDEV_WHY_MAX])
+	VBLK_MUST_CHECK;
+void bdev_close(struct bdev *bdev);
+
+int bdev_queue_new(struct bdev *bdev, struct loop *loop, unsigned int depth,
+		   struct bdev_queue **ret_bq) VBLK_MUST_CHECK;
+void bdev_queue_free(struct bdev_queue *bq);
+void bdev_map_changed(struct bdev_queue *bq, const struct memmap *map);
+
+/**
+ * bdev_submit() - start one I/O; never fails to the caller
+ * Checks @io against the limits first (range, alignment, operation, read-only) and
+ * completes it with -EINVAL, -EOPNOTSUPP or -EROFS itself where it does not fit, so a
+ * backend sees only what it can do.
+ */
+void bdev_submit(struct bdev_queue *bq, struct bdev_io *io);
+void bdev_commit(struct bdev_queue *bq);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the driver is told: feature bits and the virtio-blk configuration
+ * space, derived from a backend's limits.
+ * Source: virtio 1.2 s5.2.3 (feature bits), s5.2.4 (configuration layout).
+ */
+#ifndef VBLK_BLK_BLK_CONFIG_H
+#define VBLK_BLK_BLK_CONFIG_H
+
+#include <linux/virtio_blk.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vblk/bdev/bdev.h"
+#include "vblk/util/compiler.h"
+
+/* Ranges of one DISCARD, WRITE_ZEROES or SECURE_ERASE request. */
+#define BLK_RANGES_MAX 16u
+/* Longest segment: larger ones cost bounce space and win nothing (measured). */
+#define BLK_SIZE_MAX_BYTES (128u * 1024u)
+#define BLK_SEG_MAX	   126u
+#define BLK_SERIAL_BYTES   VIRTIO_BLK_ID_BYTES
+
+/**
+ * struct blk_params - constant facts of one disk
+ * @features: VIRTIO_BLK_F_* and VIRTIO_RING_F_* and VIRTIO_F_VERSION_1 bits on
+ *            offer, without what the transport adds (ACCESS_PLATFORM)
+ * @serial:   not terminated when all bytes are used; zero padded
+ * @seg_max:  most data segments of one request
+ */
+struct blk_params {
+	struct bdev_limits limits;
+	uint64_t features;
+	uint16_t queue_cnt;
+	uint16_t queue_size;
+	uint32_t seg_max;
+	uint8_t serial[BLK_SERIAL_BYTES];
+};
+
+/**
+ * blk_params_init() - derive everything from the limits
+ * @queue_size: power of two, 4..VQ_SIZE_MAX; seg_max stays below half of it, since
+ *              Linux never compares the two and a driver may halve a ring
+ * @serial: "" for none (GET_ID is then answered with zeroes)
+ */
+void blk_params_init(struct blk_params *params, const struct bdev_limits *limits,
+		     uint16_t queue_cnt, uint16_t queue_size, const char *serial);
+
+/* The configuration space, all 72 bytes and more that this header's kernel knows, little-endian. */
+void blk_config_fill(const struct blk_params *params, struct virtio_blk_config *ret_config);
+
+/* Buffers a request may need: data segments, header, status, and some for region borders. */
+static inline unsigned int blk_iov_max(const struct blk_params *params)
+{
+	return params->seg_max + 4;
+}
+
+#endif

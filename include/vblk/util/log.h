@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Messages for the administrator. Only src/daemon and vdpa-tools call these;
+ * lower modules return -errno. One failure is one message. The exception is a
+ * fault that a driver or peer causes on the data path: see ratelimit.h.
+ */
+#ifndef VBLK_UTIL_LOG_H
+#define VBLK_UTIL_LOG_H
+
+#include <stdbool.h>
+
+#include "vblk/util/compiler.h"
+
+/* Values are those of syslog(3), as systemd's "<N>" prefix wants them. */
+enum log_level {
+	LOG_LEVEL_ERROR = 3,
+	LOG_LEVEL_WARNING = 4,
+	LOG_LEVEL_NOTICE = 5,
+	LOG_LEVEL_INFO = 6,
+	LOG_LEVEL_DEBUG = 7,
+};
+
+/* Bit mask of where messages go. */
+enum log_target {
+	LOG_TARGET_STDERR = 1,
+	LOG_TARGET_SYSLOG = 2,
+};
+
+/**
+ * log_setup() - call once per process, before threads exist
+ * @ident:   program name in front of messages on stderr and in syslog; static string
+ * @targets: mask of enum log_target
+ */
+void log_setup(const char *ident, unsigned int targets, enum log_level max_level);
+void log_set_targets(unsigned int targets);
+void log_set_level(enum log_level max_level);
+/* Prefixes every later message with "@tag: "; copied; NULL removes it. */
+void log_set_tag(const char *tag);
+
+void log_msg(enum log_level level, const char *fmt, ...) VBLK_PRINTF(2, 3);
+
+/* Logs "<message>: <strerror(-err)>" at error level and returns @err. */
+int log_errno(int err, const char *fmt, ...) VBLK_PRINTF(2, 3);
+
+#define log_error(...)   log_msg(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warning(...) log_msg(LOG_LEVEL_WARNING, __VA_ARGS__)
+#define log_notice(...)  log_msg(LOG_LEVEL_NOTICE, __VA_ARGS__)
+#define log_info(...)    log_msg(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)   log_msg(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+#endif

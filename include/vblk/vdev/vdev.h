@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A virtio-blk device as its transports see it: N queue threads that are
+ * started on rings, stopped and drained. Knows no transport.
+ *
+ *            vdev_start()                    vdev_stop()
+ *   STOPPED -------------> RUNNING -----------------------> DRAINING
+ *      ^                                                        |
+ *      +---- every queue thread has nothing left in flight -----+
+ *            (vdev_handle_events() calls ops->stopped)
+ *
+ * Threads: one control thread calls everything here except where said. It
+ * never waits for a queue thread after vdev_new(); it posts a command and
+ * learns the end through vdev_event_fd().
+ */
+#ifndef VBLK_VDEV_VDEV_H
+#define VBLK_VDEV_VDEV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "vblk/bdev/bdev.h"
+#include "vblk/blk/blk_config.h"
+#include "vblk/blk/blk_queue.h"
+#include "vblk/mem/memmap.h"
+#include "vblk/util/compiler.h"
+#include "vblk/virtqueue/vq.h"
+
+#define VDEV_QUEUES_MAX 64u
+
+/**
+ * struct vdev_transport_ops - what the shared core needs of a transport
+ *
+ * @inject_irq: queue thread: tell the driver that queue @idx has news. Errors
+ *              are the transport's own affair.
+ * @map_get:    queue thread, at the first request after vdev_start(): the
+ *              driver's memory. May block for setting it up, not for a backend;
+ *              several threads may call at once. Returns 0 and an owned
+ *              reference, or -errno: the queue then stays quiet until restarted.
+ * @stopped:    control thread, from vdev_handle_events(): every queue is
+ *              drained, no memory of the driver is referenced any more.
+ * @queue_broken: control thread: queue @idx met a fault and pops no more.
+ */
+struct vdev_transport_ops {
+	void (*inject_irq)(void *ctx, unsigned int idx);
+	int (*map_get)(void *ctx, struct memmap **ret_map);
+	void (*stopped)(void *ctx);
+	void (*queue_broken)(void *ctx, unsigned int idx, enum vq_fault fault);
+};
+
+/**
+ * struct vdev_ring - where one queue's ring is
+ * @enabled: false: the driver does not use this queue
+ * @kick_fd: eventfd that the driver signals, borrowed until stopped; -1 when the
+ *           transport gave the driver vdev_kick_fd() of the queue (cheapest)
+ * @vq: passed to vq_start(); memory borrowed until stopped
+ */
+struct vdev_ring {
+	bool enabled;
+	int kick_fd;
+	struct vq_config vq;
+};
+
+/**
+ * struct vdev_params - constant facts
+ * @bdev, @blk: borrowed until vdev_free()
+ * @sched_batch: queue threads run under SCHED_BATCH: they let the submitter fill
+ *               a batch instead of preempting it at every kick
+ */
+struct vdev_params {
+	struct bdev *bdev;
+	const struct blk_params *blk;
+	const struct vdev_transport_ops *ops;
+	void *ctx;
+	bool sched_batch;
+};
+
+enum vdev_state {
+	VDEV_STOPPED,
+	VDEV_RUNNING,
+	VDEV_DRAINING,
+};
+
+struct vdev;
+
+/**
+ * vdev_new() - create the queue threads with all they will ever need, and wait
+ * until each is ready
+ * Return: 0; -ENOMEM; -errno of thread creation, io_uring or the backend.
+ */
+int vdev_new(const struct vdev_params *params, struct vdev **ret_vdev) VBLK_MUST_CHECK;
+/* Only when STOPPED: ends and joins the threads. NULL is fine. */
+void vdev_free(struct vdev *vdev);
+
+/**
+ * vdev_start() - run on @rings[queue_cnt]; only when STOPPED
+ * Queues look at their ring once without waiting for a kick.
+ * Return: 0; -EBUSY not STOPPED.
+ */
+int vdev_start(struct vdev *vdev, const struct vdev_ring *rings) VBLK_MUST_CHECK;
+
+/* Post "stop taking, finish what you hold" to all queues. STOPPED or DRAINING: no-op. */
+void vdev_stop(struct vdev *vdev);
+
+enum vdev_state vdev_state(const struct vdev *vdev);
+
+/* Becomes readable when vdev_handle_events() has something to do. */
+int vdev_event_fd(const struct vdev *vdev);
+void vdev_handle_events(struct vdev *vdev);
+
+/* The queue's own eventfd, which a transport may hand to the driver. */
+int vdev_kick_fd(const struct vdev *vdev, unsigned int idx);
+
+/**
+ * struct vdev_queue_info - a snapshot of one queue, any thread
+ * @inflight_cnt: requests held now
+ * @fault: VQ_FAULT_NONE or why it stands still
+ * @last_avail_idx: exact only when STOPPED
+ */
+struct vdev_queue_info {
+	unsigned int inflight_cnt;
+	enum vq_fault fault;
+	uint16_t last_avail_idx;
+	pid_t thread_id;
+	struct blk_stats stats;
+};
+
+void vdev_queue_info(const struct vdev *vdev, unsigned int idx, struct vdev_queue_info *ret_info);
+unsigned int vdev_queue_cnt(const struct vdev *vdev);
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A VDUSE device at work: joins the kernel's control messages, rings and
+ * memory with a struct vdev.
+ *
+ * Context: one control thread calls everything. It must call
+ * vduse_dev_handle() whenever the descriptor is readable, and never block
+ * elsewhere for long: the kernel holds locks of the whole host while it waits
+ * for an answer. No function here waits for a backend.
+ *
+ * Answers: every message is answered OK at once, with three exceptions.
+ * FEATURES_OK is refused (the only safe place) when the driver's subset cannot
+ * work or when an earlier reset could not be drained; status 0 (reset) is
+ * answered when all queues are drained, or refused at the deadline; unknown
+ * messages are refused.
+ */
+#ifndef VBLK_VDUSE_VDUSE_DEV_H
+#define VBLK_VDUSE_VDUSE_DEV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vblk/bdev/bdev.h"
+#include "vblk/blk/blk_config.h"
+#include "vblk/util/compiler.h"
+#include "vblk/vdev/vdev.h"
+#include "vblk/vduse/vduse_sys.h"
+
+enum vduse_umem {
+	VDUSE_UMEM_AUTO, /* where it pays: backends that bypass the page cache */
+	VDUSE_UMEM_ON,	 /* if the kernel has it */
+	VDUSE_UMEM_OFF,
+};
+
+/* What the owner is told, on the control thread. */
+enum vduse_event {
+	VDUSE_EVENT_DRIVER_OK,	      /* the driver works with the device */
+	VDUSE_EVENT_RESET,	      /* drained and reset */
+	VDUSE_EVENT_RESET_TIMEOUT,    /* a reset was refused: backend I/O did not end in time */
+	VDUSE_EVENT_FEATURES_REFUSED, /* the driver lacks something, or is too early after RESET_TIMEOUT */
+	VDUSE_EVENT_DRIVER_FAILED,    /* the driver gave up (status FAILED) */
+	VDUSE_EVENT_QUEUE_BROKEN,     /* arg: queue index */
+	VDUSE_EVENT_MEMORY,	      /* arg: -errno; rings could not be mapped, no I/O is served */
+	VDUSE_EVENT_BROKEN,	      /* the kernel gave the device up (a message timed out) */
+};
+
+/**
+ * struct vduse_dev_params - what a device needs
+ * @fd: of /dev/vduse/NAME, owned by the device from now on, also on failure
+ * @blk, @bdev: borrowed until vduse_dev_free()
+ * @bounce_bytes: size of the kernel's bounce area, for sizing UMEM before the attach
+ * @inflight: memory of queue_cnt * vq_inflight_bytes(queue_size), which
+ *            outlives the process, zeroed when new; NULL: none, no recovery
+ * @drain_deadline_ms: how long a reset may wait for backend I/O; below msg_timeout
+ * @event: @arg as the event says, else 0
+ */
+struct vduse_dev_params {
+	const struct vduse_sys *sys;
+	int fd;
+	const struct blk_params *blk;
+	struct bdev *bdev;
+	enum vduse_umem umem;
+	uint64_t bounce_bytes;
+	void *inflight;
+	uint32_t drain_deadline_ms;
+	bool sched_batch;
+	void (*event)(void *ctx, enum vduse_event event, int arg);
+	void *ctx;
+};
+
+struct vduse_dev;
+
+/**
+ * vduse_dev_new() - threads, memory, and where the driver is at work already
+ * (this process succeeds a dead one), the rings taken over and served
+ * Return: 0; -ENOMEM; -errno of vdev_new(); -EPERM the kernel gave the device up.
+ */
+int vduse_dev_new(const struct vduse_dev_params *params, struct vduse_dev **ret_dev)
+	VBLK_MUST_CHECK;
+
+/**
+ * vduse_dev_free() - give the device back: closes the descriptor
+ * Only after the device was detached from the bus (or before it ever was attached).
+ * NULL is fine.
+ */
+void vduse_dev_free(struct vduse_dev *dev);
+
+/* Poll for input (POLLIN, POLLERR), then call vduse_dev_handle(). */
+int vduse_dev_fd(const struct vduse_dev *dev);
+/* Reads and answers all messages that wait. */
+void vduse_dev_handle(struct vduse_dev *dev);
+
+/* Poll for input, then call vduse_dev_handle_queues(). */
+int vduse_dev_queue_fd(const struct vduse_dev *dev);
+void vduse_dev_handle_queues(struct vduse_dev *dev);
+
+/* CLOCK_MONOTONIC time at which vduse_dev_handle_deadline() must be called; 0 = none. */
+uint64_t vduse_dev_deadline_ns(const struct vduse_dev *dev);
+void vduse_dev_handle_deadline(struct vduse_dev *dev);
+
+/**
+ * struct vduse_dev_info - for status displays
+ * @status: virtio device status bits the driver set last
+ * @features: negotiated, 0 before FEATURES_OK
+ * @umem: bounce memory is ours
+ * @recovered: requests taken over from a predecessor
+ */
+struct vduse_dev_info {
+	uint8_t status;
+	uint64_t features;
+	bool umem;
+	bool broken;
+	bool draining;
+	unsigned int recovered;
+};
+
+void vduse_dev_info(const struct vduse_dev *dev, struct vduse_dev_info *ret_info);
+const struct vdev *vduse_dev_vdev(const struct vduse_dev *dev);
+
+#endif

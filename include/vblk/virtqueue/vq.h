@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Device side of a split virtqueue. Trusts nothing in the ring: each field is
+ * loaded once, checked, then used. A driver that breaks the rules breaks the
+ * queue (sticky, reported once): nothing more is popped until the next
+ * vq_start(), while requests already popped may still be pushed.
+ *
+ * Context: one thread at a time; no function blocks, allocates or logs, except
+ * vq_new(), vq_start() and vq_free().
+ * Source: virtio 1.2 s2.7 (split virtqueues).
+ */
+#ifndef VBLK_VIRTQUEUE_VQ_H
+#define VBLK_VIRTQUEUE_VQ_H
+
+#include <linux/virtio_ring.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "vblk/mem/memmap.h"
+#include "vblk/util/compiler.h"
+#include "vblk/virtqueue/vq_inflight.h"
+
+#define VQ_SIZE_MAX 32768u
+
+/* Why a queue is broken; vq_fault_str() gives the words. */
+enum vq_fault {
+	VQ_FAULT_NONE,
+	VQ_FAULT_AVAIL_IDX,	     /* avail->idx ran ahead by more than the queue's size */
+	VQ_FAULT_HEAD_RANGE,	     /* head >= size */
+	VQ_FAULT_HEAD_BUSY,	     /* head made available again before it was used */
+	VQ_FAULT_NEXT_RANGE,	     /* next >= table size */
+	VQ_FAULT_LOOP,		     /* more links than descriptors */
+	VQ_FAULT_TOO_MANY_SEGMENTS,  /* more buffers than iov_max */
+	VQ_FAULT_ADDRESS,	     /* buffer outside the map, or without permission */
+	VQ_FAULT_ZERO_LENGTH,	     /* descriptor of no bytes */
+	VQ_FAULT_READ_AFTER_WRITE,   /* device-readable buffer behind a writable one */
+	VQ_FAULT_INDIRECT_SIZE,	     /* table empty or no multiple of 16 bytes */
+	VQ_FAULT_INDIRECT_NESTED,    /* indirect inside an indirect table */
+	VQ_FAULT_INDIRECT_NEXT,	     /* INDIRECT together with NEXT */
+	VQ_FAULT_INDIRECT_REFUSED,   /* not negotiated */
+	VQ_FAULT_EMPTY_CHAIN,	     /* no buffer at all */
+};
+
+const char *vq_fault_str(enum vq_fault fault);
+
+/**
+ * struct vq_chain - one request of the driver
+ * @head: descriptor index; hand it back to vq_push() exactly once
+ * @iov: the caller's array: @readable_cnt device-readable buffers, then
+ *       @writable_cnt device-writable ones
+ */
+struct vq_chain {
+	uint16_t head;
+	unsigned int readable_cnt;
+	unsigned int writable_cnt;
+	struct iovec *iov;
+};
+
+/**
+ * struct vq_config - what vq_start() needs
+ * @size:      power of two, 1..size_max of vq_new()
+ * @desc, @avail, @used: the three parts, mapped and aligned to 16, 2 and 4 bytes;
+ *             borrowed until vq_stop()
+ * @event_idx, @indirect: VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC negotiated
+ * @inflight:  record that outlives the process, or NULL; borrowed until vq_stop()
+ * @recover:   the ring was in use before this process: take over what @inflight
+ *             says was in flight. Without it the ring is fresh and the record is reset.
+ */
+struct vq_config {
+	uint16_t size;
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	bool event_idx;
+	bool indirect;
+	struct vq_inflight *inflight;
+	bool recover;
+};
+
+struct vq;
+
+/* @size_max: power of two, 1..VQ_SIZE_MAX. Return: 0; -EINVAL; -ENOMEM. */
+int vq_new(uint16_t size_max, struct vq **ret_vq) VBLK_MUST_CHECK;
+void vq_free(struct vq *vq);
+
+/**
+ * vq_start() - begin (or go on) with a ring; clears a fault
+ * Starts with kicks wanted; the caller processes once without waiting for one.
+ * Return: 0; -EINVAL bad size, alignment, or a record that does not fit the ring.
+ */
+int vq_start(struct vq *vq, const struct vq_config *cfg) VBLK_MUST_CHECK;
+/* Forgets the ring; nothing may be popped and unpushed. */
+void vq_stop(struct vq *vq);
+
+/* Map used by later pops; borrowed, NULL while there is none. */
+void vq_set_map(struct vq *vq, const struct memmap *map);
+
+/**
+ * vq_pop() - next request
+ * @iov: room for @iov_max buffers of this request, kept by the caller until pushed
+ *
+ * Requests that a predecessor had in flight come first, oldest first.
+ *
+ * Return: 1 with @ret_chain; 0 nothing available; -EBADMSG the queue is broken.
+ */
+int vq_pop(struct vq *vq, struct iovec *iov, unsigned int iov_max, struct vq_chain *ret_chain)
+	VBLK_MUST_CHECK;
+
+/**
+ * vq_push() - return a request; the driver sees it at the next vq_publish()
+ * @written_bytes: bytes written to the device-writable buffers
+ * @head must be popped and not yet pushed (asserted: it is our own bookkeeping).
+ */
+void vq_push(struct vq *vq, uint16_t head, uint32_t written_bytes);
+
+/**
+ * vq_publish() - make all pushed requests visible to the driver
+ * Return: true when the driver wants an interrupt for them.
+ */
+bool vq_publish(struct vq *vq);
+
+/* Ask the driver not to kick; it may anyway. */
+void vq_kick_suppress(struct vq *vq);
+
+/**
+ * vq_kick_enable() - ask for a kick at the next request
+ * Return: true when a request is already there: process it, no kick will come for it.
+ */
+bool vq_kick_enable(struct vq *vq) VBLK_MUST_CHECK;
+
+bool vq_is_started(const struct vq *vq);
+enum vq_fault vq_fault(const struct vq *vq);
+/* Requests popped and not yet pushed. */
+unsigned int vq_inflight_cnt(const struct vq *vq);
+/* Index of the next request to take; answers VDUSE_GET_VQ_STATE. */
+uint16_t vq_last_avail_idx(const struct vq *vq);
+uint16_t vq_size(const struct vq *vq);
+/* How many requests the last vq_start() took over from a predecessor. */
+unsigned int vq_recovered_cnt(const struct vq *vq);
+
+#endif
