@@ -27,6 +27,13 @@ struct loop_op {
 	void (*complete)(struct loop_op *op, int res, uint32_t cqe_flags);
 };
 
+/* A completion taken off the ring and not yet run. */
+struct loop_event {
+	struct loop_op *op;
+	int res;
+	uint32_t cqe_flags;
+};
+
 struct loop {
 	struct io_uring ring;
 	bool initialised;
@@ -34,6 +41,12 @@ struct loop {
 	bool deferred_taskrun;
 	/* system calls made, for statistics */
 	uint64_t enter_cnt;
+	/*
+	 * Completions that had to make room in the completion queue while
+	 * loop_get_sqe() could not run them: a ring buffer, run first.
+	 */
+	struct loop_event *stash;
+	unsigned int stash_size, stash_first_idx, stash_cnt;
 };
 
 /**
@@ -65,12 +78,25 @@ static inline void loop_sqe_bind(struct io_uring_sqe *sqe, struct loop_op *op)
 	io_uring_sqe_set_data(sqe, op);
 }
 
-/* Hands prepared entries to the kernel; does not wait. Return: 0 or -errno. */
+/**
+ * loop_submit() - hand prepared entries to the kernel; does not wait
+ *
+ * What the kernel does not take now for want of memory or of room for
+ * completions stays prepared and goes with the next call of this, loop_wait()
+ * or loop_poll().
+ *
+ * Return: 0; other -errno of io_uring_enter(2): the ring is unusable.
+ */
 int loop_submit(struct loop *loop);
 
 /**
  * loop_wait() - submit, wait for at least one completion, run all that came
- * Return: number of completions run, 0 when a signal interrupted; -errno.
+ * Runs what was there when the wait ended; what completions of these requests
+ * bring in the meantime waits for the next call, so that a caller always comes
+ * back to its own work.
+ *
+ * Return: number of completions run; 0 when a signal interrupted or the kernel
+ *         was short of memory: call again; -errno.
  */
 int loop_wait(struct loop *loop);
 

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+#include "vblk/loop/loop.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vblk/util/math.h"
+
+#define CQ_SIZE_FACTOR 4u
+
+/* Best first. Each set is what one kernel generation brought (6.1, 5.19, 5.18, older). */
+static const unsigned int setup_flags[] = {
+	IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+		IORING_SETUP_SUBMIT_ALL,
+	IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+	IORING_SETUP_SUBMIT_ALL,
+	0,
+};
+
+static int ring_setup(struct loop *loop, unsigned int entries)
+{
+	int r = -EINVAL;
+
+	/* Unknown flags give EINVAL; every other error would only come again. */
+	for (unsigned int i = 0; i < ARRAY_SIZE(setup_flags) && r == -EINVAL; i++) {
+		struct io_uring_params p = {
+			.flags = setup_flags[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+			.cq_entries = entries * CQ_SIZE_FACTOR,
+		};
+
+		r = io_uring_queue_init_params(entries, &loop->ring, &p);
+		if (r == 0)
+			loop->deferred_taskrun = p.flags & IORING_SETUP_DEFER_TASKRUN;
+	}
+	return r;
+}
+
+int loop_init(struct loop *loop, unsigned int entries)
+{
+	int r;
+
+	memset(loop, 0, sizeof(*loop));
+	r = ring_setup(loop, entries);
+	if (r < 0)
+		return r;
+	loop->initialised = true;
+
+	loop->stash_size = *loop->ring.cq.kring_entries;
+	loop->stash = calloc(loop->stash_size, sizeof(*loop->stash));
+	if (!loop->stash) {
+		loop_fini(loop);
+		return -ENOMEM;
+	}
+	/* Saves a descriptor look-up per system call; nothing is lost without. */
+	(void)io_uring_register_ring_fd(&loop->ring);
+	return 0;
+}
+
+void loop_fini(struct loop *loop)
+{
+	if (!loop->initialised)
+		return;
+	io_uring_queue_exit(&loop->ring);
+	free(loop->stash);
+	memset(loop, 0, sizeof(*loop));
+}
+
+/* Errors that pass: the entries stay in the submission queue. */
+static bool error_is_transient(int r)
+{
+	return r == -EINTR || r == -EAGAIN || r == -EBUSY;
+}
+
+/* True when the kernel holds completions back until it is entered. */
+static bool kernel_has_work(const struct loop *loop)
+{
+	unsigned int flags = __atomic_load_n(loop->ring.sq.kflags, __ATOMIC_RELAXED);
+
+	return flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+static void run_event(struct loop_event ev)
+{
+	/* Requests whose result nobody wants carry no op. */
+	if (ev.op)
+		ev.op->complete(ev.op, ev.res, ev.cqe_flags);
+}
+
+/* Takes one completion off the ring, so that its room is free before it runs. */
+static bool pop_cqe(struct loop *loop, struct loop_event *ret_ev)
+{
+	struct io_uring_cqe *cqe = NULL;
+	unsigned int head;
+
+	io_uring_for_each_cqe(&loop->ring, head, cqe) break;
+	if (!cqe)
+		return false;
+	*ret_ev = (struct loop_event){ io_uring_cqe_get_data(cqe), cqe->res, cqe->flags };
+	io_uring_cq_advance(&loop->ring, 1);
+	return true;
+}
+
+static bool pop_stash(struct loop *loop, struct loop_event *ret_ev)
+{
+	if (!loop->stash_cnt)
+		return false;
+	*ret_ev = loop->stash[loop->stash_first_idx];
+	loop->stash_first_idx = (loop->stash_first_idx + 1) % loop->stash_size;
+	loop->stash_cnt--;
+	return true;
+}
+
+/*
+ * Runs what is there now and no more: completions that start requests which
+ * complete at once would otherwise keep us here for ever.
+ */
+static int dispatch(struct loop *loop)
+{
+	unsigned int budget = loop->stash_cnt + io_uring_cq_ready(&loop->ring);
+	struct loop_event ev;
+	unsigned int cnt = 0;
+
+	while (cnt < budget && (pop_stash(loop, &ev) || pop_cqe(loop, &ev))) {
+		cnt++;
+		run_event(ev);
+	}
+	return (int)cnt;
+}
+
+/*
+ * The kernel refuses entries while completions overflow (EBUSY). The caller is
+ * in the middle of something, so nothing may run now: set completions aside.
+ */
+static void stash_completions(struct loop *loop)
+{
+	struct loop_event ev;
+
+	while (loop->stash_cnt < loop->stash_size && pop_cqe(loop, &ev)) {
+		unsigned int idx = (loop->stash_first_idx + loop->stash_cnt) % loop->stash_size;
+
+		loop->stash[idx] = ev;
+		loop->stash_cnt++;
+	}
+}
+
+int loop_submit(struct loop *loop)
+{
+	int r;
+
+	/* A bad entry ends a submission on kernels without SUBMIT_ALL; go on behind it. */
+	while (io_uring_sq_ready(&loop->ring)) {
+		loop->enter_cnt++;
+		r = io_uring_submit(&loop->ring);
+		if (r < 0)
+			return error_is_transient(r) ? 0 : r;
+		if (r == 0)
+			return 0;
+	}
+	return 0;
+}
+
+/* The queue is full: there is no way on but to get entries out. */
+static void make_sq_room(struct loop *loop)
+{
+	int r;
+
+	loop->enter_cnt++;
+	r = io_uring_submit(&loop->ring);
+	if (r > 0)
+		return;
+	/*
+	 * Out of kernel memory or of room for completions. Take completions, let
+	 * the kernel post more, and give the CPU to whoever frees memory.
+	 */
+	stash_completions(loop);
+	loop->enter_cnt++;
+	(void)io_uring_get_events(&loop->ring);
+	(void)sched_yield();
+}
+
+struct io_uring_sqe *loop_get_sqe(struct loop *loop)
+{
+	struct io_uring_sqe *sqe;
+
+	while (!(sqe = io_uring_get_sqe(&loop->ring)))
+		make_sq_room(loop);
+	return sqe;
+}
+
+int loop_wait(struct loop *loop)
+{
+	int r = 0;
+
+	/* Stashed completions are due already: submit, do not sleep. */
+	if (loop->stash_cnt)
+		return loop_poll(loop);
+
+	loop->enter_cnt++;
+	r = io_uring_submit_and_wait(&loop->ring, 1);
+	if (r < 0 && !error_is_transient(r))
+		return r;
+	if (r == -EAGAIN || r == -EBUSY)
+		return loop_poll(loop);
+	return dispatch(loop);
+}
+
+int loop_poll(struct loop *loop)
+{
+	int r = 0;
+
+	if (io_uring_sq_ready(&loop->ring)) {
+		loop->enter_cnt++;
+		r = io_uring_submit_and_get_events(&loop->ring);
+	}
+	/* A refused submission does not reach the part that posts completions. */
+	if (kernel_has_work(loop)) {
+		loop->enter_cnt++;
+		(void)io_uring_get_events(&loop->ring);
+	}
+	if (r < 0 && !error_is_transient(r))
+		return r;
+	return dispatch(loop);
+}
