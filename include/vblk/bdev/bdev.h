@@ -136,6 +136,7 @@ struct bdev {
 struct bdev_queue {
 	struct bdev *bdev;
 	struct loop *loop;
+	unsigned int depth; /* set by bdev_queue_new() after ops->queue_new() */
 };
 
 /**
@@ -157,9 +158,13 @@ struct bdev_io {
 	void (*done)(struct bdev_io *io, int result);
 };
 
-/* Picks the backend by params->spec and opens it. Context, errors: as ops->open. */
-int bdev_open(const struct bdev_params *params, struct bdev **ret_bdev, char why[BDEV_WHY_MAX])
-	VBLK_MUST_CHECK;
+/**
+ * bdev_open() - pick the backend by params->spec and open it
+ * Context, errors: as ops->open; -EINVAL also for a spec or block size that makes no sense.
+ * @why is written on failure only, always a sentence that names the backend.
+ */
+int bdev_open(const struct bdev_params *params, struct bdev **ret_bdev,
+	      char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
 void bdev_close(struct bdev *bdev);
 
 int bdev_queue_new(struct bdev *bdev, struct loop *loop, unsigned int depth,
@@ -169,9 +174,9 @@ void bdev_map_changed(struct bdev_queue *bq, const struct memmap *map);
 
 /**
  * bdev_submit() - start one I/O; never fails to the caller
- * Checks @io against the limits first (range, alignment, operation, read-only) and
- * completes it with -EINVAL, -EOPNOTSUPP or -EROFS itself where it does not fit, so a
- * backend sees only what it can do.
+ * Checks @io against the limits first (slot, range, alignment, sum of the buffers,
+ * operation, read-only) and completes it with -EINVAL, -EOPNOTSUPP or -EROFS itself
+ * where it does not fit, so a backend sees only what it can do.
  */
 void bdev_submit(struct bdev_queue *bq, struct bdev_io *io);
 void bdev_commit(struct bdev_queue *bq);
