@@ -156,7 +156,7 @@ void ring_avail_show(struct ring *r)
 	/* Pairs with the device's acquire of avail->idx. The full fence is for
 	 * what a driver reads next: avail_event or used->flags. */
 	__atomic_store_n(&r->avail->idx, htole16(r->avail_idx), __ATOMIC_RELEASE);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__sync_synchronize();
 }
 
 void ring_publish(struct ring *r, uint16_t head)

@@ -18,7 +18,7 @@
 #define MEMMAP_REGIONS_MAX 1024u
 
 /**
- * struct memmap_region - [@iova, @iova + @len_bytes) is at @va
+ * struct memmap_region - [@iova, @iova + @len_bytes) is at @va, which is not NULL
  * @perm: mask of MEMMAP_READ and MEMMAP_WRITE
  * @pinned: every page exists and may be registered with io_uring as a whole
  * @fd: file behind @va for handing the memory to another process, or -1
@@ -38,12 +38,13 @@ struct memmap;
 
 /**
  * memmap_new() - map with one reference
- * @regions: @cnt entries in any order, copied; at most MEMMAP_REGIONS_MAX
+ * @regions: @cnt entries in any order, copied; at most MEMMAP_REGIONS_MAX, 0 for
+ *           a map that translates nothing; one may end exactly at 2^64
  * @release: called once with @ctx when the last reference goes, in whichever
  *           thread drops it; unmaps and closes. NULL for nothing. Not called
  *           when memmap_new() itself fails.
  *
- * Return: 0; -EINVAL regions overlap, wrap, are empty or too many; -ENOMEM.
+ * Return: 0; -EINVAL regions overlap, wrap, are empty, without @va, or too many; -ENOMEM.
  */
 int memmap_new(const struct memmap_region *regions, unsigned int cnt, void (*release)(void *ctx),
 	       void *ctx, struct memmap **ret_map) VBLK_MUST_CHECK;

@@ -47,4 +47,13 @@ static inline void store_release_le16(uint16_t *p, uint16_t v)
 	__atomic_store_n(p, htole16(v), __ATOMIC_RELEASE);
 }
 
+/*
+ * Orders everything, also an earlier store against a later load. Not written as
+ * __atomic_thread_fence(), which gcc refuses to build for the thread sanitizer.
+ */
+static inline void fence_full(void)
+{
+	__sync_synchronize();
+}
+
 #endif

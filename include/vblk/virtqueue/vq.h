@@ -26,20 +26,19 @@
 /* Why a queue is broken; vq_fault_str() gives the words. */
 enum vq_fault {
 	VQ_FAULT_NONE,
-	VQ_FAULT_AVAIL_IDX,	     /* avail->idx ran ahead by more than the queue's size */
-	VQ_FAULT_HEAD_RANGE,	     /* head >= size */
-	VQ_FAULT_HEAD_BUSY,	     /* head made available again before it was used */
-	VQ_FAULT_NEXT_RANGE,	     /* next >= table size */
-	VQ_FAULT_LOOP,		     /* more links than descriptors */
-	VQ_FAULT_TOO_MANY_SEGMENTS,  /* more buffers than iov_max */
-	VQ_FAULT_ADDRESS,	     /* buffer outside the map, or without permission */
-	VQ_FAULT_ZERO_LENGTH,	     /* descriptor of no bytes */
-	VQ_FAULT_READ_AFTER_WRITE,   /* device-readable buffer behind a writable one */
-	VQ_FAULT_INDIRECT_SIZE,	     /* table empty or no multiple of 16 bytes */
-	VQ_FAULT_INDIRECT_NESTED,    /* indirect inside an indirect table */
-	VQ_FAULT_INDIRECT_NEXT,	     /* INDIRECT together with NEXT */
-	VQ_FAULT_INDIRECT_REFUSED,   /* not negotiated */
-	VQ_FAULT_EMPTY_CHAIN,	     /* no buffer at all */
+	VQ_FAULT_AVAIL_IDX,	    /* avail->idx ran ahead by more than the queue's size */
+	VQ_FAULT_HEAD_RANGE,	    /* head >= size */
+	VQ_FAULT_HEAD_BUSY,	    /* head made available again before it was used */
+	VQ_FAULT_NEXT_RANGE,	    /* next >= table size */
+	VQ_FAULT_LOOP,		    /* more links than descriptors, seen before iov_max was */
+	VQ_FAULT_TOO_MANY_SEGMENTS, /* more buffers than iov_max */
+	VQ_FAULT_ADDRESS,	    /* buffer outside the map, or without permission */
+	VQ_FAULT_ZERO_LENGTH,	    /* descriptor of no bytes */
+	VQ_FAULT_READ_AFTER_WRITE,  /* device-readable buffer behind a writable one */
+	VQ_FAULT_INDIRECT_SIZE,	    /* table empty or no multiple of 16 bytes */
+	VQ_FAULT_INDIRECT_NESTED,   /* indirect inside an indirect table */
+	VQ_FAULT_INDIRECT_NEXT,	    /* INDIRECT together with NEXT */
+	VQ_FAULT_INDIRECT_REFUSED,  /* not negotiated */
 };
 
 const char *vq_fault_str(enum vq_fault fault);
@@ -65,7 +64,8 @@ struct vq_chain {
  * @event_idx, @indirect: VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC negotiated
  * @inflight:  record that outlives the process, or NULL; borrowed until vq_stop()
  * @recover:   the ring was in use before this process: take over what @inflight
- *             says was in flight. Without it the ring is fresh and the record is reset.
+ *             says was in flight; needs @inflight. Without it the ring is fresh,
+ *             both indexes are used->idx, and the record is reset.
  */
 struct vq_config {
 	uint16_t size;
@@ -86,14 +86,26 @@ void vq_free(struct vq *vq);
 
 /**
  * vq_start() - begin (or go on) with a ring; clears a fault
- * Starts with kicks wanted; the caller processes once without waiting for one.
- * Return: 0; -EINVAL bad size, alignment, or a record that does not fit the ring.
+ *
+ * Nothing may be popped and unpushed. Starts with kicks wanted; the caller
+ * processes once without waiting for one. With @cfg->recover it also calls
+ * vq_publish() once, even if it pushed nothing: the predecessor may have died
+ * between publishing and interrupting.
+ *
+ * Return: 0; -EINVAL bad size, alignment, or a record that does not fit the ring
+ *         (the queue is stopped, the record as it was).
  */
 int vq_start(struct vq *vq, const struct vq_config *cfg) VBLK_MUST_CHECK;
-/* Forgets the ring; nothing may be popped and unpushed. */
+/*
+ * Forgets the ring; nothing may be popped and unpushed. Everything pushed should
+ * be published: the record is then marked clean.
+ */
 void vq_stop(struct vq *vq);
 
-/* Map used by later pops; borrowed, NULL while there is none. */
+/*
+ * Map used by later pops; borrowed, NULL while there is none: nothing is popped
+ * then. The caller processes once after setting one, without waiting for a kick.
+ */
 void vq_set_map(struct vq *vq, const struct memmap *map);
 
 /**
@@ -104,8 +116,8 @@ void vq_set_map(struct vq *vq, const struct memmap *map);
  *
  * Return: 1 with @ret_chain; 0 nothing available; -EBADMSG the queue is broken.
  */
-int vq_pop(struct vq *vq, struct iovec *iov, unsigned int iov_max, struct vq_chain *ret_chain)
-	VBLK_MUST_CHECK;
+int vq_pop(struct vq *vq, struct iovec *iov, unsigned int iov_max,
+	   struct vq_chain *ret_chain) VBLK_MUST_CHECK;
 
 /**
  * vq_push() - return a request; the driver sees it at the next vq_publish()
@@ -116,16 +128,19 @@ void vq_push(struct vq *vq, uint16_t head, uint32_t written_bytes);
 
 /**
  * vq_publish() - make all pushed requests visible to the driver
- * Return: true when the driver wants an interrupt for them.
+ * Return: true when the driver wants an interrupt for them. The first call after
+ *         vq_start() that publishes something says true whatever the driver
+ *         asked for, and with recover the first call even if there is nothing.
  */
 bool vq_publish(struct vq *vq);
 
-/* Ask the driver not to kick; it may anyway. */
+/* Ask the driver not to kick, until vq_kick_enable(); it may anyway. */
 void vq_kick_suppress(struct vq *vq);
 
 /**
  * vq_kick_enable() - ask for a kick at the next request
- * Return: true when a request is already there: process it, no kick will come for it.
+ * Return: true when a request is already there: process it, no kick will come for
+ *         it. Never true while nothing can be popped: broken, stopped, no map.
  */
 bool vq_kick_enable(struct vq *vq) VBLK_MUST_CHECK;
 

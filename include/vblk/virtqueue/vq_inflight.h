@@ -25,10 +25,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * Value of @size: nothing is in flight, whatever the other fields say. Set while
+ * the record is reset for a fresh ring and by vq_stop(), so that a crash there
+ * leaves nothing that could be taken for the next ring's record. A zeroed record
+ * (a new file) is not clean: it knows nothing about a ring in use.
+ */
+#define VQ_INFLIGHT_CLEAN 0xffffu
+
 /**
  * struct vq_inflight - one queue's record
  * @used_idx: used->idx of the last publish whose heads are all cleared
- * @size: entries of @seq; the ring's size
+ * @size: entries of @seq: the ring's size; or VQ_INFLIGHT_CLEAN
  * @seq: by head; 0 = not in flight
  */
 struct vq_inflight {

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From descriptors to buffers. Descriptors are in memory that the driver may
+ * change while we look: every field is loaded once into a local.
+ * Source: virtio 1.2 s2.7.5 (descriptor table), s2.7.5.3 (indirect descriptors).
+ */
+#include "vq_internal.h"
+
+#include <string.h>
+
+#include "vblk/util/le.h"
+#include "vblk/util/math.h"
+
+/* A descriptor in host byte order, our copy. */
+struct desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next;
+};
+
+/**
+ * struct table - descriptors to follow
+ * @direct: the ring's own table, or NULL for an indirect one
+ * @iova, @flat, @flat_bytes: an indirect table and how much of it is contiguous
+ */
+struct table {
+	const struct vring_desc *direct;
+	uint32_t cnt;
+	uint64_t iova;
+	const char *flat;
+	uint64_t flat_bytes;
+};
+
+struct walk {
+	const struct vq *vq;
+	struct iovec *iov;
+	unsigned int iov_max;
+	unsigned int readable_cnt;
+	unsigned int writable_cnt;
+};
+
+/* Copies @len bytes of driver memory that may cross regions. */
+static bool copy_out(const struct memmap *map, uint64_t iova, void *dst, uint64_t len)
+{
+	char *out = dst;
+
+	while (len) {
+		uint64_t part_bytes;
+		const void *src = memmap_translate(map, iova, len, MEMMAP_READ, &part_bytes);
+
+		if (!src)
+			return false;
+		memcpy(out, src, part_bytes);
+		out += part_bytes;
+		iova += part_bytes;
+		len -= part_bytes;
+	}
+	return true;
+}
+
+static struct desc load_direct(const struct vring_desc *p)
+{
+	return (struct desc){
+		.addr = load_le64((const uint64_t *)&p->addr),
+		.len = load_le32(&p->len),
+		.flags = load_le16(&p->flags),
+		.next = load_le16(&p->next),
+	};
+}
+
+/* The address of an indirect table need not be aligned, hence the byte copy. */
+static bool load_indirect(const struct walk *w, const struct table *t, uint32_t i,
+			  struct desc *ret_desc)
+{
+	uint64_t at_bytes = (uint64_t)i * sizeof(struct vring_desc);
+	struct vring_desc wire;
+
+	if (t->flat_bytes >= at_bytes + sizeof(wire))
+		memcpy(&wire, t->flat + at_bytes, sizeof(wire));
+	else if (!copy_out(w->vq->map, t->iova + at_bytes, &wire, sizeof(wire)))
+		return false;
+	/* The compiler must not read the driver's memory again instead of the copy. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	*ret_desc = (struct desc){
+		.addr = le64toh(wire.addr),
+		.len = le32toh(wire.len),
+		.flags = le16toh(wire.flags),
+		.next = le16toh(wire.next),
+	};
+	return true;
+}
+
+static bool load_desc(const struct walk *w, const struct table *t, uint32_t i,
+		      struct desc *ret_desc)
+{
+	if (!t->direct)
+		return load_indirect(w, t, i, ret_desc);
+	*ret_desc = load_direct(&t->direct[i]);
+	return true;
+}
+
+/* One descriptor is one buffer, or several where it crosses regions. */
+static enum vq_fault add_buffer(struct walk *w, const struct desc *d)
+{
+	bool writable = d->flags & VRING_DESC_F_WRITE;
+	uint64_t iova = d->addr, left_bytes = d->len;
+
+	if (!left_bytes)
+		return VQ_FAULT_ZERO_LENGTH;
+	if (!writable && w->writable_cnt)
+		return VQ_FAULT_READ_AFTER_WRITE;
+	while (left_bytes) {
+		unsigned int at = w->readable_cnt + w->writable_cnt;
+		uint64_t part_bytes;
+		void *p = memmap_translate(w->vq->map, iova, left_bytes,
+					   writable ? MEMMAP_WRITE : MEMMAP_READ, &part_bytes);
+
+		if (!p)
+			return VQ_FAULT_ADDRESS;
+		if (at == w->iov_max)
+			return VQ_FAULT_TOO_MANY_SEGMENTS;
+		w->iov[at] = (struct iovec){ .iov_base = p, .iov_len = part_bytes };
+		if (writable)
+			w->writable_cnt++;
+		else
+			w->readable_cnt++;
+		iova += part_bytes;
+		left_bytes -= part_bytes;
+	}
+	return VQ_FAULT_NONE;
+}
+
+/* The WRITE flag of the descriptor that refers to the table means nothing. */
+static enum vq_fault open_indirect(const struct walk *w, const struct desc *d,
+				   struct table *ret_table)
+{
+	uint64_t flat_bytes;
+	const void *flat;
+
+	if (!w->vq->indirect)
+		return VQ_FAULT_INDIRECT_REFUSED;
+	if (d->flags & VRING_DESC_F_NEXT)
+		return VQ_FAULT_INDIRECT_NEXT;
+	if (!d->len || d->len % sizeof(struct vring_desc))
+		return VQ_FAULT_INDIRECT_SIZE;
+	flat = memmap_translate(w->vq->map, d->addr, d->len, MEMMAP_READ, &flat_bytes);
+	if (!flat)
+		return VQ_FAULT_ADDRESS;
+	*ret_table = (struct table){
+		.cnt = d->len / (uint32_t)sizeof(struct vring_desc),
+		.iova = d->addr,
+		.flat = flat,
+		.flat_bytes = flat_bytes,
+	};
+	return VQ_FAULT_NONE;
+}
+
+/*
+ * Follows the links of @t from @first. Stops with VQ_FAULT_NONE at the last
+ * descriptor or at one that refers to an indirect table, then in @ret_indirect.
+ */
+static enum vq_fault follow(struct walk *w, const struct table *t, uint32_t first,
+			    struct table *ret_indirect)
+{
+	uint32_t i = first;
+
+	for (uint32_t seen_cnt = 0; seen_cnt < t->cnt; seen_cnt++) {
+		enum vq_fault fault;
+		struct desc d;
+
+		if (!load_desc(w, t, i, &d))
+			return VQ_FAULT_ADDRESS;
+		if (d.flags & VRING_DESC_F_INDIRECT)
+			return t->direct ? open_indirect(w, &d, ret_indirect)
+					 : VQ_FAULT_INDIRECT_NESTED;
+		fault = add_buffer(w, &d);
+		if (fault || !(d.flags & VRING_DESC_F_NEXT))
+			return fault;
+		if (d.next >= t->cnt)
+			return VQ_FAULT_NEXT_RANGE;
+		i = d.next;
+	}
+	return VQ_FAULT_LOOP;
+}
+
+enum vq_fault vq_chain_walk(const struct vq *vq, uint16_t head, struct iovec *iov,
+			    unsigned int iov_max, struct vq_chain *ret_chain)
+{
+	struct walk w = { .vq = vq, .iov = iov, .iov_max = iov_max };
+	struct table ring = { .direct = vq->desc, .cnt = vq->size };
+	struct table indirect = { .cnt = 0 };
+	enum vq_fault fault;
+
+	fault = follow(&w, &ring, head, &indirect);
+	if (!fault && indirect.cnt)
+		fault = follow(&w, &indirect, 0, NULL);
+	if (fault)
+		return fault;
+	*ret_chain = (struct vq_chain){
+		.head = head,
+		.readable_cnt = w.readable_cnt,
+		.writable_cnt = w.writable_cnt,
+		.iov = iov,
+	};
+	return VQ_FAULT_NONE;
+}
+
+const char *vq_fault_str(enum vq_fault fault)
+{
+	switch (fault) {
+	case VQ_FAULT_NONE:
+		return "none";
+	case VQ_FAULT_AVAIL_IDX:
+		return "avail index ran ahead by more than the queue size";
+	case VQ_FAULT_HEAD_RANGE:
+		return "head outside the descriptor table";
+	case VQ_FAULT_HEAD_BUSY:
+		return "head made available again before it was used";
+	case VQ_FAULT_NEXT_RANGE:
+		return "next outside the descriptor table";
+	case VQ_FAULT_LOOP:
+		return "loop in a descriptor chain";
+	case VQ_FAULT_TOO_MANY_SEGMENTS:
+		return "too many buffers in a descriptor chain";
+	case VQ_FAULT_ADDRESS:
+		return "address outside the mapped memory or without permission";
+	case VQ_FAULT_ZERO_LENGTH:
+		return "descriptor of zero length";
+	case VQ_FAULT_READ_AFTER_WRITE:
+		return "device-readable buffer behind a device-writable one";
+	case VQ_FAULT_INDIRECT_SIZE:
+		return "bad size of an indirect table";
+	case VQ_FAULT_INDIRECT_NESTED:
+		return "indirect descriptor inside an indirect table";
+	case VQ_FAULT_INDIRECT_NEXT:
+		return "indirect descriptor with a next one";
+	case VQ_FAULT_INDIRECT_REFUSED:
+		return "indirect descriptor without the feature";
+	}
+	return "unknown";
+}
