@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "vblk/util/log.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,6 +31,18 @@ void log_set_targets(unsigned int targets)
 	conf.targets = targets;
 	if (targets & LOG_TARGET_SYSLOG)
 		openlog(conf.ident, LOG_PID | LOG_NDELAY, LOG_DAEMON);
+}
+
+void log_leave_terminal(void)
+{
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	log_set_targets(LOG_TARGET_SYSLOG);
+	if (fd < 0)
+		return;
+	(void)dup2(fd, STDOUT_FILENO);
+	(void)dup2(fd, STDERR_FILENO);
+	close(fd);
 }
 
 void log_set_level(enum log_level max_level)

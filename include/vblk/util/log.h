@@ -33,6 +33,8 @@ enum log_target {
  */
 void log_setup(const char *ident, unsigned int targets, enum log_level max_level);
 void log_set_targets(unsigned int targets);
+/* Only syslog from now on, and standard output and error lead nowhere. */
+void log_leave_terminal(void);
 void log_set_level(enum log_level max_level);
 /* Prefixes every later message with "@tag: "; copied; NULL removes it. */
 void log_set_tag(const char *tag);

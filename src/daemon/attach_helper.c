@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+#include "attach_helper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vblk/host/host_disk.h"
+#include "vblk/util/cleanup.h"
+#include "vblk/util/clock.h"
+#include "vblk/vdpa/vdpa_nl.h"
+
+#define MGMTDEV_NAME	  "vduse"
+#define DISK_WAIT_MS	  10000u
+#define DISK_WAIT_STEP_MS 5u
+
+static void VBLK_PRINTF(3, 4) fail(struct helper_result *res, int error, const char *fmt, ...)
+{
+	va_list ap;
+
+	res->error = error;
+	va_start(ap, fmt);
+	vsnprintf(res->text, sizeof(res->text), fmt, ap);
+	va_end(ap);
+}
+
+static bool open_bus(struct vdpa_nl **ret_nl, struct helper_result *res)
+{
+	int r = vdpa_nl_open(ret_nl);
+
+	if (r == -ENOENT)
+		fail(res, r,
+		     "the kernel's vdpa bus cannot be reached: load it (modprobe vdpa) and run in "
+		     "the initial network namespace");
+	else if (r < 0)
+		fail(res, r, "cannot reach the kernel's vdpa bus: %s", strerror(-r));
+	return r == 0;
+}
+
+static void explain_add(struct vdpa_nl *nl, int error, struct helper_result *res)
+{
+	const char *kernel = vdpa_nl_last_message(nl);
+
+	switch (-error) {
+	case EPERM:
+		fail(res, error,
+		     "the kernel refuses the attach: CAP_NET_ADMIN is missing in the initial user "
+		     "namespace");
+		return;
+	case ENODEV:
+		fail(res, error, "the vdpa bus has no 'vduse' management device: modprobe vduse");
+		return;
+	case EEXIST:
+		fail(res, error,
+		     "a vdpa device of this name exists already: choose another --name");
+		return;
+	}
+	fail(res, error, "the kernel refuses the attach: %s%s%s", strerror(-error),
+	     *kernel ? ": " : "", kernel);
+}
+
+/* A probe may end after the attach (driver_async_probe): wait for the disk, not for long. */
+static int wait_for_disk(const char *name, char ret_disk[HOST_NODE_MAX])
+{
+	const struct timespec step = { .tv_nsec = DISK_WAIT_STEP_MS * NSEC_PER_MSEC };
+	uint64_t end = clock_now_ns() + DISK_WAIT_MS * NSEC_PER_MSEC;
+	char node[HOST_NODE_MAX + 8];
+	int r;
+
+	for (;;) {
+		r = host_vdpa_disk("", name, ret_disk);
+		if (r == 0) {
+			snprintf(node, sizeof(node), "/dev/%s", ret_disk);
+			if (access(node, F_OK) == 0)
+				return 0;
+			r = -ENXIO;
+		}
+		if (r != -ENXIO || clock_now_ns() > end)
+			return r;
+		nanosleep(&step, NULL);
+	}
+}
+
+/* The backend orders I/O itself, and what it is made of decides if seeks cost time. */
+static void tune_disk(const char *disk, bool rotational)
+{
+	(void)host_disk_set_queue_attr("", disk, "scheduler", "none");
+	(void)host_disk_set_queue_attr("", disk, "rotational", rotational ? "1" : "0");
+}
+
+static void attach(const struct helper_request *req, struct helper_result *res)
+{
+	struct vdpa_nl *nl;
+	int r;
+
+	if (!open_bus(&nl, res))
+		return;
+	r = vdpa_nl_dev_add(nl, MGMTDEV_NAME, req->name);
+	if (r < 0 && !(r == -EEXIST && req->adopt)) {
+		explain_add(nl, r, res);
+		vdpa_nl_close(nl);
+		return;
+	}
+	vdpa_nl_close(nl);
+	res->on_bus = true;
+
+	r = host_vdpa_bind("", req->name);
+	if (r < 0) {
+		fail(res, r, "cannot bind the vdpa device to virtio_vdpa: %s", strerror(-r));
+		return;
+	}
+	r = wait_for_disk(req->name, res->disk);
+	if (r < 0) {
+		fail(res, r, "the kernel made no disk of the device: see its messages with dmesg");
+		return;
+	}
+	tune_disk(res->disk, req->rotational);
+}
+
+static void detach(const struct helper_request *req, struct helper_result *res)
+{
+	_cleanup_close_ int claim_fd = -1;
+	struct vdpa_nl *nl;
+	int r;
+
+	res->on_bus = true;
+	/* Held over the removal, so that nobody can mount the disk in between. */
+	if (!req->force && host_vdpa_disk("", req->name, res->disk) == 0) {
+		r = host_disk_claim(res->disk, &claim_fd);
+		if (r == -EBUSY) {
+			fail(res, r, "/dev/%s is in use", res->disk);
+			return;
+		}
+	}
+	if (!open_bus(&nl, res))
+		return;
+	r = vdpa_nl_dev_del(nl, req->name);
+	if (r < 0 && r != -ENODEV)
+		fail(res, r, "the kernel refuses the detach: %s", strerror(-r));
+	else
+		res->on_bus = false;
+	vdpa_nl_close(nl);
+}
+
+static VBLK_NORETURN void helper_main(const struct helper_request *req, int out_fd)
+{
+	struct helper_result res = { 0 };
+
+	/*
+	 * Keep nothing of the keeper's: stuck in the kernel, this process would
+	 * go on holding its locks after it.
+	 */
+	if (dup2(out_fd, 3) < 0)
+		_exit(1);
+	close_range(4, UINT_MAX, 0);
+	if (req->op == HELPER_ATTACH)
+		attach(req, &res);
+	else
+		detach(req, &res);
+	_exit(write(3, &res, sizeof(res)) == sizeof(res) ? 0 : 1);
+}
+
+int helper_start(const struct helper_request *req, pid_t *ret_pid, int *ret_fd)
+{
+	int fds[2];
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	pid = fork();
+	if (pid < 0) {
+		int r = -errno;
+
+		close(fds[0]);
+		close(fds[1]);
+		return r;
+	}
+	if (pid == 0)
+		helper_main(req, fds[1]);
+	close(fds[1]);
+	*ret_pid = pid;
+	*ret_fd = fds[0];
+	return 0;
+}
+
+void helper_result_read(int fd, struct helper_result *ret_result)
+{
+	if (read(fd, ret_result, sizeof(*ret_result)) == sizeof(*ret_result)) {
+		ret_result->disk[sizeof(ret_result->disk) - 1] = '\0';
+		ret_result->text[sizeof(ret_result->text) - 1] = '\0';
+		return;
+	}
+	*ret_result = (struct helper_result){ 0 };
+	fail(ret_result, -ECHILD, "the process that talks to the vdpa bus died");
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Attach and detach happen in a process of their own that does one of the two
+ * for one name and ends: the netlink call returns only when the driver has
+ * probed or removed the disk, it may never return, and it cannot be killed
+ * while it waits. The keeper goes on meanwhile.
+ */
+#ifndef VBLKD_ATTACH_HELPER_H
+#define VBLKD_ATTACH_HELPER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "link.h"
+#include "vblk/host/host_vdpa.h"
+#include "vblk/util/compiler.h"
+
+enum helper_op {
+	HELPER_ATTACH, /* put on the bus (or find it there), bind, find the disk, tune it */
+	HELPER_DETACH,
+};
+
+/**
+ * struct helper_request - what to do
+ * @adopt: it is no error when the device is on the bus already
+ * @force: detach without claiming the disk first
+ * @rotational: what the disk's queue should say
+ */
+struct helper_request {
+	enum helper_op op;
+	const char *name;
+	bool adopt;
+	bool force;
+	bool rotational;
+};
+
+/**
+ * struct helper_result - what came of it
+ * @error: 0 or -errno; -EBUSY for a detach: the disk is in use
+ * @on_bus: the device is on the bus now
+ * @text: sentence about @error
+ */
+struct helper_result {
+	int32_t error;
+	uint8_t on_bus;
+	char disk[HOST_NODE_MAX];
+	char text[LINK_TEXT_MAX];
+};
+
+/**
+ * helper_start() - fork
+ * @ret_fd: readable when the result is there (or the helper died); owned
+ */
+int helper_start(const struct helper_request *req, pid_t *ret_pid, int *ret_fd) VBLK_MUST_CHECK;
+
+/* Reads the result; a helper that died without one gives -ECHILD. Never blocks. */
+void helper_result_read(int fd, struct helper_result *ret_result);
+
+#endif

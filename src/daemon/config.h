@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* What the administrator asked for: filled once from the options, then read-only. */
+#ifndef VBLKD_CONFIG_H
+#define VBLKD_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vblk/bdev/bdev.h"
+#include "vblk/blk/blk_config.h"
+#include "vblk/util/log.h"
+#include "vblk/util/parse.h"
+#include "vblk/vduse/vduse_dev.h"
+
+#define CONFIG_QUEUES_DEFAULT_MAX     4u
+#define CONFIG_QUEUE_SIZE_DEFAULT     256u
+#define CONFIG_MSG_TIMEOUT_DEFAULT_S  60u
+#define CONFIG_ATTACH_TIMEOUT_DEFAULT 60u
+
+/**
+ * struct vblkd_config - one device
+ * @bdev: spec is an absolute path for files, so that it means the same everywhere
+ * @msg_timeout_s: how long the kernel waits for an answer, never 0
+ * @bounce_bytes: 0 = the kernel's default
+ * @attach_timeout_s: when a start that hangs is reported
+ * @detached: started by vblkctl: log to syslog, to stderr only until ready
+ */
+struct vblkd_config {
+	char name[DEVICE_NAME_MAX + 1];
+	char serial[BLK_SERIAL_BYTES + 1];
+	char *backend;
+	struct bdev_params bdev;
+	uint16_t queues;
+	uint16_t queue_size;
+	uint32_t msg_timeout_s;
+	uint64_t bounce_bytes;
+	enum vduse_umem umem;
+	uint32_t attach_timeout_s;
+	enum log_level log_level;
+	bool detached;
+};
+
+/* Every default, and no name, serial or backend. */
+void config_init(struct vblkd_config *config);
+void config_fini(struct vblkd_config *config);
+
+/**
+ * config_finish() - check what concerns several options and derive what was not given
+ * @backend: the BACKEND argument
+ * Return: 0; -EINVAL with the sentence to tell in @why.
+ */
+int config_finish(struct vblkd_config *config, const char *backend, char why[BDEV_WHY_MAX]);
+
+#endif

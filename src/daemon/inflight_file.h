@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The file of the requests in flight: a page that says which device, driver
+ * ring shape and boot it belongs to, then one vq_inflight record a queue. It is
+ * mapped by the worker, outlives it, and is checked before it is believed.
+ */
+#ifndef VBLKD_INFLIGHT_FILE_H
+#define VBLKD_INFLIGHT_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "vblk/util/compiler.h"
+
+struct inflight_file {
+	void *base;
+	size_t len_bytes;
+};
+
+/**
+ * inflight_file_create() - a fresh file in the run directory, mapped
+ * inflight_file_adopt()  - take over the one a dead keeper left
+ *
+ * Return: 0; adopt: -ENOENT there is none; -ESTALE it is of another boot, device or
+ *         shape (@why says which: the device then cannot be taken over as asked);
+ *         other -errno.
+ */
+int inflight_file_create(int dir_fd, const struct vblkd_config *config,
+			 const struct blk_params *blk,
+			 struct inflight_file *ret_file) VBLK_MUST_CHECK;
+int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const struct blk_params *blk,
+			struct inflight_file *ret_file, char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
+
+/* The records, queue after queue. */
+void *inflight_file_records(const struct inflight_file *file);
+void inflight_file_close(struct inflight_file *file);
+
+#endif

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+#include "keeper.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "keeper_internal.h"
+#include "privileges.h"
+#include "vblk/util/clock.h"
+#include "vblk/util/log.h"
+#include "vblk/util/math.h"
+
+#define USEC_PER_SEC	     1000000ull
+#define USEC_PER_MSEC	     1000ull
+#define FINISH_TIMEOUT_US    (10 * USEC_PER_SEC)
+#define DETACH_RETRY_US	     (1 * USEC_PER_SEC)
+#define RESTART_DELAY_MAX_MS 1000u
+
+static void start_helper(struct keeper *keeper, enum helper_op op, bool force);
+
+static void finish(struct keeper *keeper, int exit_code);
+
+/* The start failed for good: whoever waits for READY=1 need not wait longer. */
+static void report_failure(struct keeper *keeper)
+{
+	keeper->exit_code = EXIT_FAILURE;
+	(void)sd_notify(0, "X_VBLKD_FAILED=1\nSTATUS=failed");
+}
+
+/* ---- timers ---- */
+
+static int arm_timer(struct keeper *keeper, sd_event_source **source, uint64_t delay_us,
+		     sd_event_time_handler_t handler)
+{
+	*source = sd_event_source_disable_unref(*source);
+	return sd_event_add_time_relative(keeper->event, source, CLOCK_MONOTONIC, delay_us, 0,
+					  handler, keeper);
+}
+
+static void disarm_timer(sd_event_source **source)
+{
+	*source = sd_event_source_disable_unref(*source);
+}
+
+/* ---- becoming ready ---- */
+
+static void enter_ready(struct keeper *keeper)
+{
+	char size[FORMAT_SIZE_MAX];
+
+	keeper->state = KEEPER_READY;
+	keeper_publish_state(keeper);
+	log_info("/dev/%s serves %s (%s, %u queues)", keeper->disk, keeper->config->backend,
+		 format_size_bytes(keeper->blk.limits.capacity_bytes, size), keeper->blk.queue_cnt);
+	(void)sd_notifyf(0, "READY=1\nSTATUS=serving %s as /dev/%s\nX_VBLKD_NODE=/dev/%s",
+			 keeper->config->backend, keeper->disk, keeper->disk);
+	if (keeper->config->detached)
+		log_leave_terminal();
+	if (keeper->stop_pending)
+		start_helper(keeper, HELPER_DETACH, false);
+}
+
+static void attach_done(struct keeper *keeper, const struct helper_result *res)
+{
+	keeper->on_bus = res->on_bus || keeper->adopted;
+	if (res->error == 0 && !keeper->late) {
+		snprintf(keeper->disk, sizeof(keeper->disk), "%s", res->disk);
+		enter_ready(keeper);
+		return;
+	}
+	if (res->error)
+		log_error("%s", res->text);
+	report_failure(keeper);
+	if (keeper->on_bus)
+		start_helper(keeper, HELPER_DETACH, true);
+	else
+		finish(keeper, EXIT_FAILURE);
+}
+
+/* ---- detaching ---- */
+
+static void answer_detach(struct keeper *keeper, int error, const char *text)
+{
+	struct link_msg msg = { .type = LINK_DETACH_FAILED, .error = error };
+
+	if (!keeper->detach_asked)
+		return;
+	keeper->detach_asked = false;
+	snprintf(msg.text, sizeof(msg.text), "%s", text);
+	keeper_send(keeper, &msg);
+}
+
+static int on_retry_detach(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
+			   void *userdata)
+{
+	struct keeper *keeper = userdata;
+
+	if (keeper->state == KEEPER_READY && !keeper->helper_pid)
+		start_helper(keeper, HELPER_DETACH, false);
+	return 0;
+}
+
+static void detach_refused(struct keeper *keeper, const struct helper_result *res)
+{
+	keeper->state = KEEPER_READY;
+	keeper_publish_state(keeper);
+	answer_detach(keeper, res->error, res->text);
+	if (!keeper->stop_pending)
+		return;
+	/* Taking the disk from under its users would lose what they have not written. */
+	if (!keeper->told_in_use)
+		log_warning("cannot stop yet: %s; stopping as soon as it is free", res->text);
+	keeper->told_in_use = true;
+	(void)arm_timer(keeper, &keeper->retry_source, DETACH_RETRY_US, on_retry_detach);
+}
+
+static void detach_done(struct keeper *keeper, const struct helper_result *res)
+{
+	if (res->error == -ECHILD) {
+		/* It may have done its work: the next try finds out. */
+		start_helper(keeper, HELPER_DETACH, false);
+		return;
+	}
+	if (res->on_bus)
+		detach_refused(keeper, res);
+	else
+		finish(keeper, keeper->exit_code);
+}
+
+static int on_finish_timeout(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
+			     void *userdata)
+{
+	struct keeper *keeper = userdata;
+
+	/* Off the bus, it holds nothing that anybody waits for. */
+	if (keeper->worker_pid)
+		(void)kill(keeper->worker_pid, SIGKILL);
+	return 0;
+}
+
+static void finish(struct keeper *keeper, int exit_code)
+{
+	const struct link_msg msg = { .type = LINK_DETACHED };
+
+	keeper->state = KEEPER_FINISHING;
+	keeper->on_bus = false;
+	keeper->exit_code = exit_code;
+	disarm_timer(&keeper->retry_source);
+	if (!keeper->worker_pid) {
+		(void)sd_event_exit(keeper->event, exit_code);
+		return;
+	}
+	keeper_publish_state(keeper);
+	keeper_send(keeper, &msg);
+	(void)arm_timer(keeper, &keeper->retry_source, FINISH_TIMEOUT_US, on_finish_timeout);
+}
+
+/* ---- helpers ---- */
+
+static int on_helper_late(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
+			  void *userdata)
+{
+	struct keeper *keeper = userdata;
+	const char *what = keeper->helper_op == HELPER_ATTACH ? "attached" : "detached";
+
+	keeper->late = true;
+	log_error("the kernel has not %s the device within %u s; going on serving it until the "
+		  "kernel comes back",
+		  what, keeper->config->attach_timeout_s);
+	if (keeper->helper_op == HELPER_ATTACH)
+		report_failure(keeper);
+	else
+		answer_detach(keeper, -ETIMEDOUT,
+			      "the kernel has not come back in time (I/O that does not end?); it "
+			      "goes on trying");
+	return 0;
+}
+
+static int on_helper(sd_event_source *source VBLK_UNUSED, int fd, uint32_t revents VBLK_UNUSED,
+		     void *userdata)
+{
+	struct keeper *keeper = userdata;
+	struct helper_result res;
+
+	helper_result_read(fd, &res);
+	keeper->helper_source = sd_event_source_disable_unref(keeper->helper_source);
+	disarm_timer(&keeper->helper_deadline);
+	close(keeper->helper_fd);
+	keeper->helper_fd = -1;
+	(void)waitpid(keeper->helper_pid, NULL, 0);
+	keeper->helper_pid = 0;
+	if (keeper->helper_op == HELPER_ATTACH)
+		attach_done(keeper, &res);
+	else
+		detach_done(keeper, &res);
+	keeper->late = false;
+	return 0;
+}
+
+static void helper_not_started(struct keeper *keeper, int error)
+{
+	log_errno(error, "cannot start a helper process");
+	if (keeper->helper_op == HELPER_ATTACH && !keeper->on_bus) {
+		report_failure(keeper);
+		finish(keeper, EXIT_FAILURE);
+		return;
+	}
+	keeper->state = KEEPER_READY;
+	keeper_publish_state(keeper);
+	answer_detach(keeper, error, "cannot start a helper process");
+	if (keeper->stop_pending)
+		(void)arm_timer(keeper, &keeper->retry_source, DETACH_RETRY_US, on_retry_detach);
+}
+
+static void start_helper(struct keeper *keeper, enum helper_op op, bool force)
+{
+	const struct helper_request req = {
+		.op = op,
+		.name = keeper->config->name,
+		.adopt = keeper->adopted,
+		.force = force,
+		.rotational = keeper->blk.limits.rotational,
+	};
+	int r;
+
+	keeper->state = op == HELPER_ATTACH ? KEEPER_ATTACHING : KEEPER_DETACHING;
+	keeper->helper_op = op;
+	keeper_publish_state(keeper);
+	r = helper_start(&req, &keeper->helper_pid, &keeper->helper_fd);
+	if (r >= 0)
+		r = sd_event_add_io(keeper->event, &keeper->helper_source, keeper->helper_fd,
+				    EPOLLIN, on_helper, keeper);
+	if (r >= 0)
+		r = arm_timer(keeper, &keeper->helper_deadline,
+			      keeper->config->attach_timeout_s * USEC_PER_SEC, on_helper_late);
+	if (r < 0)
+		helper_not_started(keeper, r);
+}
+
+/* ---- what the worker says ---- */
+
+void keeper_on_serving(struct keeper *keeper)
+{
+	keeper->worker_failures = 0;
+	if (keeper->state == KEEPER_STARTING) {
+		if (keeper->stop_pending && !keeper->adopted)
+			finish(keeper, EXIT_SUCCESS);
+		else
+			start_helper(keeper, HELPER_ATTACH, false);
+		return;
+	}
+	keeper_publish_state(keeper);
+}
+
+void keeper_on_detach_asked(struct keeper *keeper, bool force)
+{
+	keeper->detach_asked = true;
+	if (keeper->state == KEEPER_READY && !keeper->helper_pid)
+		start_helper(keeper, HELPER_DETACH, force);
+	else
+		answer_detach(keeper, -EAGAIN,
+			      keeper->state == KEEPER_ATTACHING ? "it is being attached; try again"
+								: "it is being detached already");
+}
+
+static int on_restart(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
+		      void *userdata)
+{
+	struct keeper *keeper = userdata;
+
+	if (keeper_start_worker(keeper) < 0 && !keeper->worker_pid)
+		keeper_on_worker_exit(keeper, EXIT_FAILURE, false);
+	return 0;
+}
+
+/* At once the first time, then ever slower: the cause may last. */
+static void schedule_restart(struct keeper *keeper)
+{
+	unsigned int doublings = MIN(keeper->worker_failures, 10u);
+	unsigned int delay_ms = doublings ? MIN(1u << doublings, RESTART_DELAY_MAX_MS) : 0;
+
+	keeper->worker_failures++;
+	keeper->restarts++;
+	(void)arm_timer(keeper, &keeper->restart_source, delay_ms * USEC_PER_MSEC, on_restart);
+}
+
+void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed)
+{
+	if (keeper->state == KEEPER_FINISHING) {
+		(void)sd_event_exit(keeper->event, keeper->exit_code);
+		return;
+	}
+	if (keeper->state == KEEPER_STARTING && !keeper->on_bus) {
+		if (killed)
+			log_error("the worker process died of signal %d", code);
+		report_failure(keeper);
+		(void)sd_event_exit(keeper->event, EXIT_FAILURE);
+		return;
+	}
+	log_warning("the worker process %s %d; starting it again",
+		    killed ? "died of signal" : "ended with code", code);
+	schedule_restart(keeper);
+}
+
+/* ---- the process ---- */
+
+static int on_signal(sd_event_source *source VBLK_UNUSED,
+		     const struct signalfd_siginfo *si VBLK_UNUSED, void *userdata)
+{
+	struct keeper *keeper = userdata;
+
+	keeper->stop_pending = true;
+	(void)sd_notify(0, "STOPPING=1");
+	if (keeper->state == KEEPER_READY && !keeper->helper_pid)
+		start_helper(keeper, HELPER_DETACH, false);
+	return 0;
+}
+
+static int add_sources(struct keeper *keeper)
+{
+	sigset_t signals;
+	int r;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGCHLD);
+	if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
+		return -errno;
+	r = sd_event_default(&keeper->event);
+	if (r >= 0)
+		r = sd_event_add_signal(keeper->event, NULL, SIGTERM, on_signal, keeper);
+	if (r >= 0)
+		r = sd_event_add_signal(keeper->event, NULL, SIGINT, on_signal, keeper);
+	return r < 0 ? r : 0;
+}
+
+static int run(struct keeper *keeper)
+{
+	int r;
+
+	r = privileges_prepare();
+	if (r >= 0)
+		r = privileges_drop_keeper();
+	if (r < 0)
+		return log_errno(r, "cannot give up privileges");
+	(void)signal(SIGPIPE, SIG_IGN);
+	r = add_sources(keeper);
+	if (r < 0)
+		return log_errno(r, "cannot set up the event loop");
+	r = keeper_start_worker(keeper);
+	if (r < 0)
+		return r;
+	keeper_publish_state(keeper);
+	return sd_event_loop(keeper->event);
+}
+
+int keeper_run(const struct vblkd_config *config)
+{
+	struct keeper keeper = {
+		.config = config,
+		.dir = { .fd = -1, .lock_fd = -1 },
+		.ctl_fd = -1,
+		.listen_fd = -1,
+		.link_fd = -1,
+		.helper_fd = -1,
+		.started_at = time(NULL),
+	};
+	int r;
+
+	r = keeper_setup(&keeper);
+	if (r == 0)
+		r = run(&keeper);
+	keeper_remove(&keeper);
+	return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/* The worker process: starting it, hearing from it, telling it things. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "keeper_internal.h"
+#include "status_json.h"
+#include "vblk/util/log.h"
+#include "worker.h"
+
+static const char *const state_names[] = {
+	[KEEPER_STARTING] = "starting",	  [KEEPER_ATTACHING] = "attaching",
+	[KEEPER_READY] = "ready",	  [KEEPER_DETACHING] = "detaching",
+	[KEEPER_FINISHING] = "detaching",
+};
+
+const char *keeper_state_str(const struct keeper *keeper)
+{
+	return keeper->worker_pid ? state_names[keeper->state] : "restarting";
+}
+
+void keeper_send(struct keeper *keeper, const struct link_msg *msg)
+{
+	if (keeper->link_fd >= 0)
+		(void)link_send(keeper->link_fd, msg);
+}
+
+void keeper_publish_state(struct keeper *keeper)
+{
+	struct link_msg msg = { .type = LINK_STATE, .number = keeper->restarts };
+	struct status_facts facts = {
+		.state = keeper_state_str(keeper),
+		.disk = keeper->disk,
+		.keeper_pid = getpid(),
+		.worker_pid = keeper->worker_pid,
+		.restarts = keeper->restarts,
+		.started_at = keeper->started_at,
+	};
+	json_t *state = status_json(keeper->config, &keeper->blk, &facts, NULL);
+
+	snprintf(msg.text, sizeof(msg.text), "%s", facts.state);
+	snprintf(msg.node, sizeof(msg.node), "%s", keeper->disk);
+	keeper_send(keeper, &msg);
+	if (run_dir_write_state(&keeper->dir, state) < 0)
+		log_warning("cannot write %s/state.json", keeper->dir.path);
+	json_decref(state);
+}
+
+static void drop_link(struct keeper *keeper)
+{
+	keeper->link_source = sd_event_source_disable_unref(keeper->link_source);
+	if (keeper->link_fd >= 0)
+		close(keeper->link_fd);
+	keeper->link_fd = -1;
+}
+
+static int on_link(sd_event_source *source, int fd, uint32_t revents VBLK_UNUSED, void *userdata)
+{
+	struct keeper *keeper = userdata;
+	struct link_msg msg;
+	int r;
+
+	while ((r = link_recv(fd, &msg)) > 0) {
+		if (msg.type == LINK_SERVING)
+			keeper_on_serving(keeper);
+		else if (msg.type == LINK_DETACH)
+			keeper_on_detach_asked(keeper, msg.flag != 0);
+		if (keeper->link_fd != fd)
+			return 0;
+	}
+	/* Its end is told by SIGCHLD. */
+	if (r < 0)
+		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+	return 0;
+}
+
+static int on_worker_exit(sd_event_source *source VBLK_UNUSED, const siginfo_t *si, void *userdata)
+{
+	struct keeper *keeper = userdata;
+
+	keeper->worker_source = sd_event_source_disable_unref(keeper->worker_source);
+	keeper->worker_pid = 0;
+	drop_link(keeper);
+	keeper_on_worker_exit(keeper, si->si_status, si->si_code != CLD_EXITED);
+	return 0;
+}
+
+static void unblock_signals(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static VBLK_NORETURN void run_worker(struct keeper *keeper, int dev_fd, int link_fd,
+				     pid_t keeper_pid)
+{
+	struct worker_params params = {
+		.config = keeper->config,
+		.blk = &keeper->blk,
+		.bdev = keeper->bdev,
+		.dev_fd = dev_fd,
+		.link_fd = link_fd,
+		.listen_fd = keeper->listen_fd,
+		.inflight = inflight_file_records(&keeper->inflight),
+		.bounce_bytes = keeper->bounce_bytes,
+		.keeper_pid = keeper_pid,
+		.started_at = keeper->started_at,
+	};
+
+	/*
+	 * The lock must go when the keeper goes; an attach helper's result and
+	 * the control node are none of the worker's business.
+	 */
+	close(keeper->dir.lock_fd);
+	close(keeper->dir.fd);
+	close(keeper->ctl_fd);
+	close(keeper->link_fd);
+	if (keeper->helper_fd >= 0)
+		close(keeper->helper_fd);
+	unblock_signals();
+	exit(worker_main(&params));
+}
+
+static int watch_worker(struct keeper *keeper)
+{
+	int r;
+
+	r = sd_event_add_child(keeper->event, &keeper->worker_source, keeper->worker_pid, WEXITED,
+			       on_worker_exit, keeper);
+	if (r >= 0)
+		r = sd_event_add_io(keeper->event, &keeper->link_source, keeper->link_fd, EPOLLIN,
+				    on_link, keeper);
+	return r < 0 ? r : 0;
+}
+
+int keeper_start_worker(struct keeper *keeper)
+{
+	pid_t keeper_pid = getpid();
+	int fds[2], dev_fd, r;
+	pid_t pid;
+
+	r = keeper_open_device(keeper, &dev_fd);
+	if (r < 0)
+		return log_errno(r, "cannot open /dev/vduse/%s", keeper->config->name);
+	r = link_new(fds);
+	if (r < 0) {
+		close(dev_fd);
+		return log_errno(r, "cannot make a socket pair");
+	}
+	keeper->link_fd = fds[0];
+	pid = fork();
+	if (pid == 0)
+		run_worker(keeper, dev_fd, fds[1], keeper_pid);
+	r = -errno;
+	close(fds[1]);
+	/* The worker alone has it open, so that its death is seen by the kernel. */
+	close(dev_fd);
+	if (pid < 0) {
+		drop_link(keeper);
+		return log_errno(r, "cannot start the worker process");
+	}
+	keeper->worker_pid = pid;
+	return watch_worker(keeper);
+}

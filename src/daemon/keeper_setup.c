@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+/* Making a device, taking over an orphan, and removing it all. */
+#include "keeper_internal.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vblk/host/host_vdpa.h"
+#include "vblk/util/cleanup.h"
+#include "vblk/util/clock.h"
+#include "vblk/util/log.h"
+#include "vblk/vduse/vduse_ctl.h"
+
+/* Kernels without the knob have this size. */
+#define BOUNCE_BYTES_DEFAULT (64ull << 20)
+/* I/O of a killed worker keeps the device open until it has ended. */
+#define OPEN_WAIT_MS	30000u
+#define DESTROY_WAIT_MS 30000u
+#define WAIT_STEP_MS	2u
+
+static void short_pause(void)
+{
+	const struct timespec step = { .tv_nsec = WAIT_STEP_MS * NSEC_PER_MSEC };
+
+	nanosleep(&step, NULL);
+}
+
+static int check_host(void)
+{
+	char text[BDEV_WHY_MAX];
+	unsigned int missing;
+
+	if (geteuid() != 0) {
+		log_error("only root can make kernel block devices: try with sudo");
+		return -EPERM;
+	}
+	missing = host_missing_modules("");
+	if (missing) {
+		log_error("%s", host_missing_text(missing, text, sizeof(text)));
+		return -ENODEV;
+	}
+	return 0;
+}
+
+static int take_run_dir(struct keeper *keeper)
+{
+	int pid = 0;
+	int r = run_dir_open(keeper->config->name, &keeper->dir, &pid);
+
+	if (r == -EBUSY)
+		log_error("a device named '%s' is running already (pid %d): choose another --name, "
+			  "or detach it first",
+			  keeper->config->name, pid);
+	else if (r < 0)
+		log_errno(r, "cannot make the run directory of '%s'", keeper->config->name);
+	return r;
+}
+
+static int open_backend(struct keeper *keeper)
+{
+	char why[BDEV_WHY_MAX] = "";
+	int r = bdev_open(&keeper->config->bdev, &keeper->bdev, why);
+
+	if (r < 0) {
+		log_error("%s", why[0] ? why : strerror(-r));
+		return r;
+	}
+	blk_params_init(&keeper->blk, &keeper->bdev->limits, keeper->config->queues,
+			keeper->config->queue_size, keeper->config->serial);
+	return 0;
+}
+
+static bool holds_device(pid_t pid, const char *name)
+{
+	char pattern[PATH_MAX], target[PATH_MAX], want[PATH_MAX];
+	ssize_t len;
+
+	snprintf(want, sizeof(want), "/dev/vduse/%s", name);
+	for (int fd = 0; fd < 1024; fd++) {
+		snprintf(pattern, sizeof(pattern), "/proc/%d/fd/%d", (int)pid, fd);
+		len = readlink(pattern, target, sizeof(target) - 1);
+		if (len < 0)
+			continue;
+		target[len] = '\0';
+		if (!strcmp(target, want))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A worker whose keeper died serves on and keeps the device open. Killing it
+ * loses nothing: its successor finishes what it had in flight.
+ */
+static void kill_leftover_worker(struct keeper *keeper)
+{
+	_cleanup_close_ int pidfd = -1;
+	_cleanup_free_ char *path = NULL;
+	json_t *state;
+	pid_t pid;
+
+	if (asprintf(&path, "%s/state.json", keeper->dir.path) < 0) {
+		path = NULL;
+		return;
+	}
+	state = json_load_file(path, 0, NULL);
+	pid = (pid_t)json_integer_value(json_object_get(state, "worker_pid"));
+	json_decref(state);
+	if (pid <= 1)
+		return;
+	pidfd = pidfd_open(pid, 0);
+	if (pidfd < 0 || !holds_device(pid, keeper->config->name))
+		return;
+	log_notice("ending the worker (pid %d) of a dead keeper", (int)pid);
+	(void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+}
+
+static int adopt_device(struct keeper *keeper)
+{
+	char why[BDEV_WHY_MAX] = "";
+	int r;
+
+	r = inflight_file_adopt(keeper->dir.fd, keeper->config, &keeper->blk, &keeper->inflight,
+				why);
+	if (r == -ENOENT) {
+		log_error("a VDUSE device named '%s' exists that vblkd did not make: choose "
+			  "another --name",
+			  keeper->config->name);
+		return -EEXIST;
+	}
+	if (r == -ESTALE) {
+		log_error("'%s' is an orphan and can only be taken over with the options it was "
+			  "started with: %s",
+			  keeper->config->name, why);
+		return r;
+	}
+	if (r < 0)
+		return log_errno(r, "cannot read the record of requests in flight of '%s'",
+				 keeper->config->name);
+	keeper->adopted = true;
+	keeper->on_bus = true;
+	kill_leftover_worker(keeper);
+	log_notice("taking over the orphaned device");
+	return 0;
+}
+
+/* A predecessor that died before the attach left nothing to take over. */
+static int create_device(struct keeper *keeper)
+{
+	const char *name = keeper->config->name;
+	char driver[HOST_NODE_MAX];
+	int r;
+
+	r = vduse_ctl_create(&vduse_sys_kernel, keeper->ctl_fd, name, &keeper->blk);
+	if (r != -EEXIST)
+		return r;
+	if (host_vdpa_driver("", name, driver) == 0 || keeper->dir.fd < 0)
+		return -EEXIST;
+	if (faccessat(keeper->dir.fd, "inflight", F_OK, 0) < 0)
+		return -EEXIST;
+	if (vduse_ctl_destroy(&vduse_sys_kernel, keeper->ctl_fd, name) < 0)
+		return -EEXIST;
+	return vduse_ctl_create(&vduse_sys_kernel, keeper->ctl_fd, name, &keeper->blk);
+}
+
+static int set_knobs(struct keeper *keeper)
+{
+	const struct vblkd_config *config = keeper->config;
+	int r;
+
+	r = vduse_ctl_set_attr(config->name, "msg_timeout", config->msg_timeout_s);
+	if (r < 0)
+		return log_errno(r, "cannot set the message timeout");
+	if (config->bounce_bytes) {
+		r = vduse_ctl_set_attr(config->name, "bounce_size", config->bounce_bytes);
+		if (r == -ENOENT) {
+			log_error("this kernel cannot change the bounce size (6.12 can): leave out "
+				  "--bounce-size");
+			return r;
+		}
+		if (r < 0)
+			return log_errno(r, "cannot set the bounce size");
+	}
+	return 0;
+}
+
+static int setup_queues(struct keeper *keeper)
+{
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	r = vduse_ctl_open_dev(&vduse_sys_kernel, keeper->config->name, &fd);
+	if (r == 0)
+		r = vduse_ctl_setup_queues(&vduse_sys_kernel, fd, &keeper->blk);
+	if (r < 0)
+		log_errno(r, "cannot set up the queues of VDUSE device '%s'", keeper->config->name);
+	return r;
+}
+
+static int make_device(struct keeper *keeper)
+{
+	int r = create_device(keeper);
+
+	if (r == -EEXIST)
+		return adopt_device(keeper);
+	if (r < 0)
+		return log_errno(r, "the kernel refuses to create VDUSE device '%s'",
+				 keeper->config->name);
+	keeper->created = true;
+	r = set_knobs(keeper);
+	if (r < 0)
+		return r;
+	r = inflight_file_create(keeper->dir.fd, keeper->config, &keeper->blk, &keeper->inflight);
+	if (r < 0)
+		return log_errno(r, "cannot make the record of requests in flight");
+	return setup_queues(keeper);
+}
+
+int keeper_setup(struct keeper *keeper)
+{
+	int r;
+
+	r = check_host();
+	if (r == 0)
+		r = take_run_dir(keeper);
+	if (r == 0)
+		r = open_backend(keeper);
+	if (r < 0)
+		return r;
+	r = vduse_ctl_open(&vduse_sys_kernel, &keeper->ctl_fd);
+	if (r < 0)
+		return log_errno(r, "cannot open /dev/vduse/control");
+	r = make_device(keeper);
+	if (r < 0)
+		return r;
+	if (vduse_ctl_get_attr(keeper->config->name, "bounce_size", &keeper->bounce_bytes) < 0)
+		keeper->bounce_bytes = BOUNCE_BYTES_DEFAULT;
+	r = run_dir_listen(&keeper->dir, &keeper->listen_fd);
+	if (r < 0)
+		return log_errno(r, "cannot make the control socket in %s", keeper->dir.path);
+	return 0;
+}
+
+int keeper_open_device(struct keeper *keeper, int *ret_fd)
+{
+	uint64_t end = clock_now_ns() + OPEN_WAIT_MS * NSEC_PER_MSEC;
+	int r;
+
+	while ((r = vduse_ctl_open_dev(&vduse_sys_kernel, keeper->config->name, ret_fd)) ==
+		       -EBUSY &&
+	       clock_now_ns() < end)
+		short_pause();
+	return r;
+}
+
+static void destroy_device(struct keeper *keeper)
+{
+	uint64_t end = clock_now_ns() + DESTROY_WAIT_MS * NSEC_PER_MSEC;
+	int r;
+
+	while ((r = vduse_ctl_destroy(&vduse_sys_kernel, keeper->ctl_fd, keeper->config->name)) ==
+		       -EBUSY &&
+	       clock_now_ns() < end)
+		short_pause();
+	if (r < 0)
+		log_errno(r, "VDUSE device '%s' could not be removed", keeper->config->name);
+}
+
+void keeper_remove(struct keeper *keeper)
+{
+	bool ours = keeper->created || (keeper->adopted && !keeper->on_bus);
+
+	if (ours)
+		destroy_device(keeper);
+	inflight_file_close(&keeper->inflight);
+	if (keeper->ctl_fd >= 0)
+		close(keeper->ctl_fd);
+	if (keeper->listen_fd >= 0)
+		close(keeper->listen_fd);
+	bdev_close(keeper->bdev);
+	/* An orphan that we could not take over still needs its files. */
+	if (keeper->dir.fd >= 0 && !ours && faccessat(keeper->dir.fd, "inflight", F_OK, 0) == 0)
+		run_dir_close(&keeper->dir);
+	else if (keeper->dir.fd >= 0)
+		run_dir_remove(&keeper->dir);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The socket pair between keeper and worker: fixed-size messages of
+ * SOCK_SEQPACKET, never blocking. Both ends are this program, but the keeper
+ * has privileges, so it checks what it reads all the same.
+ */
+#ifndef VBLKD_LINK_H
+#define VBLKD_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vblk/host/host_vdpa.h"
+#include "vblk/util/compiler.h"
+
+#define LINK_TEXT_MAX 256
+
+enum link_type {
+	/* worker to keeper */
+	LINK_SERVING = 1, /* answers the kernel from now on */
+	LINK_DETACH,	  /* somebody with access to the control socket asks; @flag: force */
+	/* keeper to worker */
+	LINK_STATE,	    /* @text: state; @node: disk; @number: restarts */
+	LINK_DETACH_FAILED, /* @error, @text: why; the device goes on */
+	LINK_DETACHED,	    /* the device is off the bus: let go of it and exit */
+};
+
+struct link_msg {
+	uint32_t type;
+	int32_t error; /* -errno */
+	uint32_t flag;
+	uint32_t number;
+	char node[HOST_NODE_MAX];
+	char text[LINK_TEXT_MAX];
+};
+
+/* Both ends close-on-exec and non-blocking. Return: 0 or -errno. */
+int link_new(int ret_fds[2]) VBLK_MUST_CHECK;
+
+/* Return: 0; -EPIPE the other end is gone; -EAGAIN it does not read. */
+int link_send(int fd, const struct link_msg *msg);
+
+/* Return: 1 with @ret_msg (texts terminated); 0 nothing there; -EPIPE; -EBADMSG. */
+int link_recv(int fd, struct link_msg *ret_msg) VBLK_MUST_CHECK;
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who may do what. Set up as root, then:
+ *
+ *   keeper   CAP_NET_ADMIN (attach and detach on the vdpa bus), nothing else;
+ *            reads no data and no control message of anyone but its worker
+ *   helper   the keeper's, for one netlink call
+ *   worker   no capability at all, and no way to get one back
+ */
+#ifndef VBLKD_PRIVILEGES_H
+#define VBLKD_PRIVILEGES_H
+
+#include "vblk/util/compiler.h"
+
+/**
+ * privileges_prepare() - what needs root once and is inherited: memory lock limit,
+ * PR_SET_IO_FLUSHER (memory for our own I/O is never waited for by our I/O), no
+ * core dumps, protection from the OOM killer
+ *
+ * Missing permission for the last three is not an error (containers).
+ * Return: 0 or -errno.
+ */
+int privileges_prepare(void) VBLK_MUST_CHECK;
+
+/* Return: 0; -EPERM. Before threads exist: capabilities are a thread's. */
+int privileges_drop_keeper(void) VBLK_MUST_CHECK;
+int privileges_drop_worker(void) VBLK_MUST_CHECK;
+
+/* Locks the memory that is mapped now, so that serving I/O never waits for paging. */
+int privileges_lock_memory(void);
+
+#endif

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+#include "status_json.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "vblk/host/host_vdpa.h"
+
+static const char *backend_type(const struct vblkd_config *config)
+{
+	if (!strncmp(config->backend, "null:", 5))
+		return "null";
+	if (!strncmp(config->backend, "mem:", 4))
+		return "mem";
+	return "file";
+}
+
+static json_t *hex(uint64_t value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "0x%" PRIx64, value);
+	return json_string(text);
+}
+
+static json_t *timestamp(time_t when)
+{
+	char text[32] = "";
+	struct tm tm;
+
+	if (gmtime_r(&when, &tm))
+		strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return json_string(text);
+}
+
+static json_t *node(const char *disk)
+{
+	char text[HOST_NODE_MAX + 8] = "";
+
+	if (*disk)
+		snprintf(text, sizeof(text), "/dev/%s", disk);
+	return json_string(text);
+}
+
+static json_t *counters(const uint64_t values[BDEV_OP_CNT])
+{
+	json_t *obj = json_object();
+
+	for (int op = 0; op < BDEV_OP_CNT; op++)
+		json_object_set_new(obj, bdev_op_str((enum bdev_op)op),
+				    json_integer((json_int_t)values[op]));
+	return obj;
+}
+
+static json_t *queue_json(const struct vdev *vdev, unsigned int idx, unsigned int *ret_inflight)
+{
+	struct vdev_queue_info info;
+	json_t *obj = json_object();
+
+	vdev_queue_info(vdev, idx, &info);
+	*ret_inflight += info.inflight_cnt;
+	json_object_set_new(obj, "requests", counters(info.stats.requests));
+	json_object_set_new(obj, "bytes", counters(info.stats.bytes));
+	json_object_set_new(obj, "errors", counters(info.stats.errors));
+	json_object_set_new(obj, "other_requests",
+			    json_integer((json_int_t)info.stats.other_requests));
+	json_object_set_new(obj, "batches", json_integer((json_int_t)info.stats.batches));
+	json_object_set_new(obj, "interrupts", json_integer((json_int_t)info.stats.interrupts));
+	json_object_set_new(obj, "recovered", json_integer((json_int_t)info.stats.recovered));
+	json_object_set_new(obj, "inflight", json_integer(info.inflight_cnt));
+	json_object_set_new(obj, "fault",
+			    json_string(info.fault == VQ_FAULT_NONE ? ""
+								    : vq_fault_str(info.fault)));
+	return obj;
+}
+
+static void add_live(json_t *obj, const struct vduse_dev *dev)
+{
+	const struct vdev *vdev = vduse_dev_vdev(dev);
+	json_t *queues = json_array();
+	struct vduse_dev_info info;
+	unsigned int inflight = 0;
+
+	vduse_dev_info(dev, &info);
+	for (unsigned int i = 0; i < vdev_queue_cnt(vdev); i++)
+		json_array_append_new(queues, queue_json(vdev, i, &inflight));
+	json_object_set_new(obj, "features", hex(info.features));
+	json_object_set_new(obj, "driver_status", json_integer(info.status));
+	json_object_set_new(obj, "umem", json_boolean(info.umem));
+	json_object_set_new(obj, "broken", json_boolean(info.broken));
+	json_object_set_new(obj, "draining", json_boolean(info.draining));
+	json_object_set_new(obj, "inflight", json_integer(inflight));
+	json_object_set_new(obj, "per_queue", queues);
+}
+
+static void add_config(json_t *obj, const struct vblkd_config *config, const struct blk_params *blk)
+{
+	const struct bdev_limits *limits = &blk->limits;
+
+	json_object_set_new(obj, "name", json_string(config->name));
+	json_object_set_new(obj, "version", json_string(VBLK_VERSION));
+	json_object_set_new(obj, "backend", json_string(config->backend));
+	json_object_set_new(obj, "backend_type", json_string(backend_type(config)));
+	json_object_set_new(obj, "serial", json_string(config->serial));
+	json_object_set_new(obj, "size_bytes", json_integer((json_int_t)limits->capacity_bytes));
+	json_object_set_new(obj, "logical_block_bytes", json_integer(limits->logical_block_bytes));
+	json_object_set_new(obj, "physical_block_bytes",
+			    json_integer(limits->physical_block_bytes));
+	json_object_set_new(obj, "queues", json_integer(blk->queue_cnt));
+	json_object_set_new(obj, "queue_size", json_integer(blk->queue_size));
+	json_object_set_new(obj, "read_only", json_boolean(limits->read_only));
+	json_object_set_new(obj, "cache",
+			    json_string(config->bdev.writethrough ? "writethrough" : "writeback"));
+	json_object_set_new(obj, "direct", json_boolean(limits->direct));
+	json_object_set_new(obj, "discard", json_boolean(limits->max_discard_bytes > 0));
+	json_object_set_new(obj, "msg_timeout_s", json_integer(config->msg_timeout_s));
+}
+
+json_t *status_json(const struct vblkd_config *config, const struct blk_params *blk,
+		    const struct status_facts *facts, const struct vduse_dev *dev)
+{
+	json_t *obj = json_object();
+
+	if (!obj)
+		return NULL;
+	add_config(obj, config, blk);
+	json_object_set_new(obj, "node", node(facts->disk));
+	json_object_set_new(obj, "state", json_string(facts->state));
+	json_object_set_new(obj, "pid", json_integer(facts->keeper_pid));
+	json_object_set_new(obj, "worker_pid", json_integer(facts->worker_pid));
+	json_object_set_new(obj, "restarts", json_integer(facts->restarts));
+	json_object_set_new(obj, "started_at", timestamp(facts->started_at));
+	if (dev)
+		add_live(obj, dev);
+	return obj;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* A device's status as JSON: state.json and the reply of GetStatus. */
+#ifndef VBLKD_STATUS_JSON_H
+#define VBLKD_STATUS_JSON_H
+
+#include <jansson.h>
+#include <sys/types.h>
+
+#include "config.h"
+#include "vblk/blk/blk_config.h"
+#include "vblk/vduse/vduse_dev.h"
+
+/**
+ * struct status_facts - what changes over a device's life
+ * @disk: "vda" or ""
+ * @started_at: seconds since the epoch
+ */
+struct status_facts {
+	const char *state;
+	const char *disk;
+	pid_t keeper_pid;
+	pid_t worker_pid;
+	unsigned int restarts;
+	time_t started_at;
+};
+
+/* Owned; NULL when out of memory. @dev: adds live figures, may be NULL. */
+json_t *status_json(const struct vblkd_config *config, const struct blk_params *blk,
+		    const struct status_facts *facts, const struct vduse_dev *dev);
+
+#endif

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "privileges.h"
+#include "vblk/util/clock.h"
+#include "vblk/util/log.h"
+#include "worker_internal.h"
+
+/* A reset is answered at the latest at this share of the kernel's patience. */
+#define DRAIN_SHARE_PERCENT 80u
+
+static void on_event(void *ctx, enum vduse_event event, int arg)
+{
+	struct worker *worker = ctx;
+
+	switch (event) {
+	case VDUSE_EVENT_DRIVER_OK:
+		log_debug("the driver is ready");
+		return;
+	case VDUSE_EVENT_RESET:
+		log_debug("reset by the driver");
+		return;
+	case VDUSE_EVENT_RESET_TIMEOUT:
+		log_error("the backend did not finish its I/O in time for a reset: refused; the "
+			  "device comes back when the backend does");
+		return;
+	case VDUSE_EVENT_FEATURES_REFUSED:
+		log_error("refused the driver's features (or old backend I/O has not ended yet)");
+		return;
+	case VDUSE_EVENT_DRIVER_FAILED:
+		log_error("the kernel's driver gave the device up: see its messages with dmesg");
+		return;
+	case VDUSE_EVENT_QUEUE_BROKEN: {
+		struct vdev_queue_info info;
+
+		vdev_queue_info(vduse_dev_vdev(worker->dev), (unsigned int)arg, &info);
+		log_error("queue %d stopped, the driver broke the rules of its ring: %s; a reset "
+			  "brings it back",
+			  arg, vq_fault_str(info.fault));
+		return;
+	}
+	case VDUSE_EVENT_MEMORY:
+		log_errno(arg, "cannot map the driver's rings, so no I/O is served");
+		return;
+	case VDUSE_EVENT_BROKEN:
+		log_error("the kernel gave the device up because a control message was not "
+			  "answered within %u s; detach it with: vblkctl detach --force %s",
+			  worker->params->config->msg_timeout_s, worker->params->config->name);
+		return;
+	}
+}
+
+static void rearm_deadline(struct worker *worker)
+{
+	uint64_t when_ns = vduse_dev_deadline_ns(worker->dev);
+
+	if (!when_ns) {
+		(void)sd_event_source_set_enabled(worker->deadline_source, SD_EVENT_OFF);
+		return;
+	}
+	(void)sd_event_source_set_time(worker->deadline_source, when_ns / 1000);
+	(void)sd_event_source_set_enabled(worker->deadline_source, SD_EVENT_ONESHOT);
+}
+
+static int on_deadline(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
+		       void *userdata)
+{
+	struct worker *worker = userdata;
+
+	vduse_dev_handle_deadline(worker->dev);
+	rearm_deadline(worker);
+	return 0;
+}
+
+static int on_device(sd_event_source *source, int fd VBLK_UNUSED, uint32_t revents VBLK_UNUSED,
+		     void *userdata)
+{
+	struct worker *worker = userdata;
+	struct vduse_dev_info info;
+
+	vduse_dev_handle(worker->dev);
+	rearm_deadline(worker);
+	/* A device that the kernel gave up stays readable for ever. */
+	vduse_dev_info(worker->dev, &info);
+	if (info.broken)
+		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+	return 0;
+}
+
+static int on_queues(sd_event_source *source VBLK_UNUSED, int fd VBLK_UNUSED,
+		     uint32_t revents VBLK_UNUSED, void *userdata)
+{
+	struct worker *worker = userdata;
+
+	vduse_dev_handle_queues(worker->dev);
+	rearm_deadline(worker);
+	return 0;
+}
+
+static void handle_link(struct worker *worker, const struct link_msg *msg)
+{
+	switch (msg->type) {
+	case LINK_STATE:
+		snprintf(worker->state, sizeof(worker->state), "%s", msg->text);
+		snprintf(worker->disk, sizeof(worker->disk), "%s", msg->node);
+		worker->restarts = msg->number;
+		if (worker->params->config->detached && !strcmp(msg->text, "ready"))
+			log_leave_terminal();
+		return;
+	case LINK_DETACH_FAILED:
+		worker_control_detach_done(worker, msg->error, msg->text);
+		return;
+	case LINK_DETACHED:
+		worker_control_detach_done(worker, 0, "");
+		(void)sd_event_exit(worker->event, EXIT_SUCCESS);
+		return;
+	}
+}
+
+static int on_link(sd_event_source *source, int fd, uint32_t revents VBLK_UNUSED, void *userdata)
+{
+	struct worker *worker = userdata;
+	struct link_msg msg;
+	int r;
+
+	while ((r = link_recv(fd, &msg)) > 0)
+		handle_link(worker, &msg);
+	if (r < 0) {
+		/* Requests are in flight: go on without a keeper rather than hang them. */
+		log_error("the keeper process is gone; serving on. 'vblkctl attach' with the same "
+			  "name and backend brings it back");
+		worker_control_detach_done(worker, -EPIPE, "its keeper process is gone");
+		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+	}
+	return 0;
+}
+
+static int add_sources(struct worker *worker)
+{
+	int r;
+
+	r = sd_event_default(&worker->event);
+	if (r >= 0)
+		r = sd_event_add_io(worker->event, &worker->dev_source, vduse_dev_fd(worker->dev),
+				    EPOLLIN, on_device, worker);
+	if (r >= 0)
+		r = sd_event_add_io(worker->event, NULL, vduse_dev_queue_fd(worker->dev), EPOLLIN,
+				    on_queues, worker);
+	if (r >= 0)
+		r = sd_event_add_io(worker->event, NULL, worker->params->link_fd, EPOLLIN, on_link,
+				    worker);
+	if (r >= 0)
+		r = sd_event_add_time(worker->event, &worker->deadline_source, CLOCK_MONOTONIC, 0,
+				      0, on_deadline, worker);
+	if (r < 0)
+		return r;
+	(void)sd_event_source_set_enabled(worker->deadline_source, SD_EVENT_OFF);
+	/* The kernel's messages come first: it holds locks of the whole host. */
+	(void)sd_event_source_set_priority(worker->dev_source, SD_EVENT_PRIORITY_IMPORTANT);
+	return worker_control_start(worker);
+}
+
+static int start_device(struct worker *worker)
+{
+	const struct worker_params *params = worker->params;
+	struct vduse_dev_params dev_params = {
+		.sys = &vduse_sys_kernel,
+		.fd = params->dev_fd,
+		.blk = params->blk,
+		.bdev = params->bdev,
+		.umem = params->config->umem,
+		.bounce_bytes = params->bounce_bytes,
+		.inflight = params->inflight,
+		.drain_deadline_ms = params->config->msg_timeout_s * 10 * DRAIN_SHARE_PERCENT,
+		.sched_batch = true,
+		.event = on_event,
+		.ctx = worker,
+	};
+	struct vduse_dev_info info;
+	int r;
+
+	r = vduse_dev_new(&dev_params, &worker->dev);
+	if (r < 0)
+		return log_errno(r, "cannot start the queues");
+	vduse_dev_info(worker->dev, &info);
+	if (info.recovered)
+		log_notice("took over %u requests in flight", info.recovered);
+	return 0;
+}
+
+int worker_main(const struct worker_params *params)
+{
+	struct worker worker = { .params = params, .state = "starting" };
+	struct link_msg serving = { .type = LINK_SERVING };
+	int r;
+
+	/* A terminal's ^C reaches the whole group; the keeper decides what follows. */
+	(void)signal(SIGINT, SIG_IGN);
+	(void)signal(SIGTERM, SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN);
+	(void)signal(SIGPIPE, SIG_IGN);
+
+	r = privileges_drop_worker();
+	if (r < 0) {
+		log_errno(r, "cannot give up privileges");
+		return EXIT_FAILURE;
+	}
+	if (start_device(&worker) < 0)
+		return EXIT_FAILURE;
+	if (privileges_lock_memory() < 0)
+		log_warning("cannot lock the data path in memory: I/O may wait for paging");
+	r = add_sources(&worker);
+	if (r < 0) {
+		log_errno(r, "cannot set up the event loop");
+		return EXIT_FAILURE;
+	}
+	(void)link_send(params->link_fd, &serving);
+	r = sd_event_loop(worker.event);
+	worker_control_stop(&worker);
+	vduse_dev_free(worker.dev);
+	return r < 0 ? EXIT_FAILURE : r;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The data path process: no capability, serves the kernel's control messages,
+ * the queues and the control socket. When it dies the keeper starts another,
+ * which takes over what was in flight.
+ */
+#ifndef VBLKD_WORKER_H
+#define VBLKD_WORKER_H
+
+#include <sys/types.h>
+#include <time.h>
+
+#include "config.h"
+#include "vblk/bdev/bdev.h"
+#include "vblk/blk/blk_config.h"
+
+/**
+ * struct worker_params - inherited from the keeper by fork
+ * @dev_fd: /dev/vduse/NAME; @link_fd: to the keeper; @listen_fd: control socket
+ * @inflight: records, shared with the successor
+ */
+struct worker_params {
+	const struct vblkd_config *config;
+	const struct blk_params *blk;
+	struct bdev *bdev;
+	int dev_fd;
+	int link_fd;
+	int listen_fd;
+	void *inflight;
+	uint64_t bounce_bytes;
+	pid_t keeper_pid;
+	time_t started_at;
+};
+
+/* Runs until the keeper says so. Return: exit code. */
+int worker_main(const struct worker_params *params);
+
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* The control socket: clients, and the methods of io.vblkd.Device. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "status_json.h"
+#include "vblk/control/device_interface.h"
+#include "vblk/util/log.h"
+#include "worker_internal.h"
+
+static struct control_client *client_of(struct worker *worker, const struct varlink_conn *conn)
+{
+	for (unsigned int i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		if (worker->clients[i].conn == conn)
+			return &worker->clients[i];
+	return NULL;
+}
+
+static void call_get_status(struct varlink_conn *conn, json_t *parameters VBLK_UNUSED, void *ctx)
+{
+	struct worker *worker = ctx;
+	struct status_facts facts = {
+		.state = worker->state,
+		.disk = worker->disk,
+		.keeper_pid = worker->params->keeper_pid,
+		.worker_pid = getpid(),
+		.restarts = worker->restarts,
+		.started_at = worker->params->started_at,
+	};
+	json_t *status =
+		status_json(worker->params->config, worker->params->blk, &facts, worker->dev);
+
+	varlink_reply(conn, json_pack("{s:o}", "status", status));
+}
+
+static void detach_reply(struct varlink_conn *conn, int error, const char *text)
+{
+	if (!error)
+		varlink_reply(conn, NULL);
+	else if (error == -EBUSY)
+		varlink_error(conn, VBLKD_INTERFACE ".Busy", json_pack("{s:s}", "users", text));
+	else
+		varlink_error(conn, VBLKD_INTERFACE ".Failed",
+			      json_pack("{s:s, s:i}", "message", text, "errno", -error));
+}
+
+static void call_detach(struct varlink_conn *conn, json_t *parameters, void *ctx)
+{
+	struct worker *worker = ctx;
+	struct link_msg msg = { .type = LINK_DETACH };
+	struct control_client *client = client_of(worker, conn);
+	int r;
+
+	msg.flag = json_is_true(json_object_get(parameters, "force"));
+	r = link_send(worker->params->link_fd, &msg);
+	if (r < 0)
+		detach_reply(conn, r, "its keeper process is gone");
+	else
+		client->waits_for_detach = true;
+}
+
+static const struct varlink_method methods[] = {
+	{ VBLKD_INTERFACE ".GetStatus", call_get_status },
+	{ VBLKD_INTERFACE ".Detach", call_detach },
+};
+
+static void client_free(struct control_client *client)
+{
+	sd_event_source_disable_unref(client->source);
+	varlink_conn_free(client->conn);
+	client->source = NULL;
+	client->conn = NULL;
+	client->waits_for_detach = false;
+}
+
+static int on_client(sd_event_source *source, int fd VBLK_UNUSED, uint32_t revents, void *userdata)
+{
+	struct control_client *client = userdata;
+
+	if (varlink_conn_handle(client->conn, revents) < 0) {
+		client_free(client);
+		return 0;
+	}
+	return sd_event_source_set_io_events(source, varlink_conn_events(client->conn));
+}
+
+static void client_add(struct worker *worker, int fd)
+{
+	struct control_client *client = client_of(worker, NULL);
+
+	if (!client) {
+		close(fd);
+		return;
+	}
+	if (varlink_conn_new(fd, methods, ARRAY_SIZE(methods), varlink_device_interface, worker,
+			     &client->conn) < 0)
+		return;
+	client->worker = worker;
+	if (sd_event_add_io(worker->event, &client->source, varlink_conn_fd(client->conn),
+			    varlink_conn_events(client->conn), on_client, client) < 0)
+		client_free(client);
+}
+
+static int on_listen(sd_event_source *source VBLK_UNUSED, int fd, uint32_t revents VBLK_UNUSED,
+		     void *userdata)
+{
+	int client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (client_fd >= 0)
+		client_add(userdata, client_fd);
+	return 0;
+}
+
+int worker_control_start(struct worker *worker)
+{
+	int r = sd_event_add_io(worker->event, &worker->listen_source, worker->params->listen_fd,
+				EPOLLIN, on_listen, worker);
+
+	if (r < 0)
+		return r;
+	/* Whatever clients do, the kernel's messages and the queues come first. */
+	return sd_event_source_set_priority(worker->listen_source, SD_EVENT_PRIORITY_IDLE);
+}
+
+void worker_control_stop(struct worker *worker)
+{
+	for (unsigned int i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		if (worker->clients[i].conn)
+			client_free(&worker->clients[i]);
+}
+
+void worker_control_detach_done(struct worker *worker, int error, const char *text)
+{
+	for (unsigned int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+		struct control_client *client = &worker->clients[i];
+
+		if (!client->waits_for_detach)
+			continue;
+		client->waits_for_detach = false;
+		detach_reply(client->conn, error, text);
+		/* The reply may be out at once; else the loop sends the rest. */
+		if (varlink_conn_handle(client->conn, EPOLLOUT) < 0)
+			client_free(client);
+		else
+			(void)sd_event_source_set_io_events(client->source,
+							    varlink_conn_events(client->conn));
+	}
+}
