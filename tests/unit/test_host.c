@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: MIT */
+#include <check.h>
+#include <errno.h>
+#include <ftw.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "vblk/host/host_disk.h"
+#include "vblk/host/host_vdpa.h"
+
+static char root[64];
+
+static int remove_one(const char *path, const struct stat *st VBLK_UNUSED, int type VBLK_UNUSED,
+		      struct FTW *ftw VBLK_UNUSED)
+{
+	return remove(path);
+}
+
+static void setup(void)
+{
+	strcpy(root, "/tmp/test_host.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(root));
+}
+
+static void teardown(void)
+{
+	nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Makes the directories above @path. */
+static void make_parents(char *path)
+{
+	for (char *p = path + 1; (p = strchr(p, '/')); p++) {
+		*p = '\0';
+		(void)mkdir(path, 0755);
+		*p = '/';
+	}
+}
+
+static const char *under(const char *path)
+{
+	static char full[512];
+
+	snprintf(full, sizeof(full), "%s%s", root, path);
+	return full;
+}
+
+static void put(const char *path, const char *text)
+{
+	char full[512];
+	FILE *f;
+
+	snprintf(full, sizeof(full), "%s", under(path));
+	make_parents(full);
+	f = fopen(full, "w");
+	ck_assert_ptr_nonnull(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static void put_link(const char *path, const char *target)
+{
+	char full[512];
+
+	snprintf(full, sizeof(full), "%s", under(path));
+	make_parents(full);
+	ck_assert_int_eq(symlink(target, full), 0);
+}
+
+static const char *content(const char *path)
+{
+	static char text[256];
+	FILE *f = fopen(under(path), "r");
+	size_t n;
+
+	ck_assert_ptr_nonnull(f);
+	n = fread(text, 1, sizeof(text) - 1, f);
+	text[n] = '\0';
+	fclose(f);
+	return text;
+}
+
+/* ---- modules ---- */
+
+START_TEST(missing_modules_are_named_with_what_to_do)
+{
+	char text[512];
+	unsigned int mask;
+
+	mask = host_missing_modules(root);
+	ck_assert_uint_eq(mask,
+			  HOST_NO_VDUSE | HOST_NO_VDPA | HOST_NO_VIRTIO_VDPA | HOST_NO_VIRTIO_BLK);
+	host_missing_text(mask, text, sizeof(text));
+	ck_assert_ptr_nonnull(strstr(text, "modprobe -a vduse virtio_vdpa virtio_blk"));
+	ck_assert_ptr_nonnull(strstr(text, "linux-image-6.12-amd64"));
+
+	put("/dev/vduse/control", "");
+	put("/sys/bus/virtio/drivers/virtio_blk/bind", "");
+	put("/sys/bus/vdpa/drivers_probe", "");
+	mask = host_missing_modules(root);
+	ck_assert_uint_eq(mask, HOST_NO_VIRTIO_VDPA);
+	host_missing_text(mask, text, sizeof(text));
+	ck_assert_ptr_nonnull(strstr(text, "module virtio_vdpa is not loaded"));
+
+	put("/sys/bus/vdpa/drivers/virtio_vdpa/bind", "");
+	ck_assert_uint_eq(host_missing_modules(root), 0);
+}
+END_TEST
+
+/* ---- vdpa device ---- */
+
+static void put_vdpa(const char *driver)
+{
+	char target[64];
+
+	put("/sys/bus/vdpa/devices/db/driver_override", "(null)\n");
+	put("/sys/bus/vdpa/drivers/virtio_vdpa/bind", "");
+	put("/sys/bus/vdpa/drivers/vhost_vdpa/unbind", "");
+	if (!driver)
+		return;
+	snprintf(target, sizeof(target), "../../../bus/vdpa/drivers/%s", driver);
+	put_link("/sys/bus/vdpa/devices/db/driver", target);
+}
+
+START_TEST(driver_is_the_last_part_of_the_link)
+{
+	char driver[HOST_NODE_MAX] = "x";
+
+	ck_assert_int_eq(host_vdpa_driver(root, "db", driver), -ENODEV);
+	ck_assert_int_eq(host_vdpa_driver(root, "../db", driver), -ENODEV);
+	put_vdpa(NULL);
+	ck_assert_int_eq(host_vdpa_driver(root, "db", driver), 0);
+	ck_assert_str_eq(driver, "");
+	put_link("/sys/bus/vdpa/devices/db/driver", "../../../bus/vdpa/drivers/vhost_vdpa");
+	ck_assert_int_eq(host_vdpa_driver(root, "db", driver), 0);
+	ck_assert_str_eq(driver, "vhost_vdpa");
+}
+END_TEST
+
+START_TEST(bind_takes_the_device_from_vhost_vdpa)
+{
+	put_vdpa("vhost_vdpa");
+	ck_assert_int_eq(host_vdpa_bind(root, "db"), 0);
+	ck_assert_str_eq(content("/sys/bus/vdpa/devices/db/driver_override"), "virtio_vdpa");
+	ck_assert_str_eq(content("/sys/bus/vdpa/drivers/vhost_vdpa/unbind"), "db");
+	ck_assert_str_eq(content("/sys/bus/vdpa/drivers/virtio_vdpa/bind"), "db");
+}
+END_TEST
+
+START_TEST(bind_of_an_unbound_device_unbinds_nothing)
+{
+	put_vdpa(NULL);
+	ck_assert_int_eq(host_vdpa_bind(root, "db"), 0);
+	ck_assert_str_eq(content("/sys/bus/vdpa/drivers/vhost_vdpa/unbind"), "");
+	ck_assert_str_eq(content("/sys/bus/vdpa/drivers/virtio_vdpa/bind"), "db");
+}
+END_TEST
+
+START_TEST(bind_of_a_bound_device_writes_nothing)
+{
+	put_vdpa("virtio_vdpa");
+	ck_assert_int_eq(host_vdpa_bind(root, "db"), 0);
+	ck_assert_str_eq(content("/sys/bus/vdpa/drivers/virtio_vdpa/bind"), "");
+	ck_assert_int_eq(host_vdpa_bind(root, "other"), -ENODEV);
+}
+END_TEST
+
+START_TEST(bind_without_the_driver_reports_it)
+{
+	put("/sys/bus/vdpa/devices/db/driver_override", "");
+	ck_assert_int_eq(host_vdpa_bind(root, "db"), -ENOENT);
+}
+END_TEST
+
+START_TEST(disk_is_found_below_the_virtio_device)
+{
+	char disk[HOST_NODE_MAX] = "";
+
+	ck_assert_int_eq(host_vdpa_disk(root, "db", disk), -ENODEV);
+	put("/sys/bus/vdpa/devices/db/uevent", "");
+	ck_assert_int_eq(host_vdpa_disk(root, "db", disk), -ENXIO);
+	put("/sys/bus/vdpa/devices/db/virtio3/uevent", "");
+	ck_assert_int_eq(host_vdpa_disk(root, "db", disk), -ENXIO);
+	put("/sys/bus/vdpa/devices/db/virtio3/block/vdc/size", "8\n");
+	ck_assert_int_eq(host_vdpa_disk(root, "db", disk), 0);
+	ck_assert_str_eq(disk, "vdc");
+}
+END_TEST
+
+static void count_name(const char *name, void *ctx)
+{
+	ck_assert_str_ne(name, "control");
+	(*(unsigned int *)ctx)++;
+}
+
+START_TEST(vduse_devices_are_listed_without_the_control_node)
+{
+	unsigned int cnt = 0;
+
+	ck_assert_int_eq(host_vduse_each(root, count_name, &cnt), 0);
+	put("/sys/class/vduse/control/uevent", "");
+	put("/sys/class/vduse/db/uevent", "");
+	put("/sys/class/vduse/log/uevent", "");
+	ck_assert_int_eq(host_vduse_each(root, count_name, &cnt), 0);
+	ck_assert_uint_eq(cnt, 2);
+}
+END_TEST
+
+/* ---- users of a disk ---- */
+
+static void put_disk(void)
+{
+	put("/sys/block/vda/dev", "253:0\n");
+	put("/sys/block/vda/size", "2048\n");
+	put("/sys/block/vda/queue/scheduler", "[none] mq-deadline\n");
+	put("/sys/block/vda/vda1/dev", "253:1\n");
+	put("/sys/block/vda/vda1/partition", "1\n");
+	put("/proc/self/mountinfo", "22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n");
+	put_link("/proc/self/ns/mnt", "mnt:[1]");
+	put("/proc/swaps", "Filename\tType\tSize\tUsed\tPriority\n/dev/sda2  partition 100 0 -2\n");
+}
+
+static char users[1024];
+
+static int find_users(void)
+{
+	return host_disk_users(root, "vda", users, sizeof(users));
+}
+
+START_TEST(unused_disk_has_no_users)
+{
+	put_disk();
+	ck_assert_int_eq(find_users(), 0);
+	ck_assert_str_eq(users, "");
+	ck_assert_int_eq(host_disk_users(root, "vdz", users, sizeof(users)), -ENOENT);
+	ck_assert_int_eq(host_disk_users(root, "..", users, sizeof(users)), -ENOENT);
+}
+END_TEST
+
+static const struct {
+	const char *mountinfo;
+	const char *expect;
+} mount_cases[] = {
+	{ "30 22 253:0 / /mnt rw shared:2 - ext4 /dev/vda rw\n", "mounted on /mnt" },
+	{ "30 22 253:1 / /mnt rw - xfs /dev/vda1 rw\n", "mounted on /mnt" },
+	/* bind mount of a directory, several optional fields */
+	{ "30 22 253:0 /d /srv/x rw shared:2 master:1 - ext4 /dev/vda rw\n", "mounted on /srv/x" },
+	/* btrfs: an anonymous number, the source tells */
+	{ "30 22 0:44 / /b rw - btrfs /dev/vda rw,subvol=/\n", "mounted on /b" },
+	{ "30 22 253:0 / /a\\040b\\134c\\011d rw - ext4 /dev/vda rw\n", "mounted on /a b\\c\td" },
+	/* not ours: 253:10, a source that only begins alike, a name without /dev */
+	{ "30 22 253:10 / /x rw - ext4 /dev/vda10 rw\n", "" },
+	{ "30 22 0:50 / /x rw - tmpfs vda rw\n", "" },
+	/* not mountinfo at all */
+	{ "garbage\n\n - \n1 2 3 - x\n30 22 253:0 / /mnt rw - ext4\n", "" },
+};
+
+START_TEST(mounts_are_found_by_number_or_source)
+{
+	put_disk();
+	put("/proc/self/mountinfo", mount_cases[_i].mountinfo);
+	ck_assert_int_eq(find_users(), mount_cases[_i].expect[0] ? 1 : 0);
+	ck_assert_str_eq(users, mount_cases[_i].expect);
+}
+END_TEST
+
+START_TEST(mount_of_another_namespace_names_a_process_once)
+{
+	put_disk();
+	for (int pid = 100; pid < 103; pid++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/ns/mnt", pid);
+		put_link(path, "mnt:[2]");
+		snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+		put(path, "postgres\n");
+		snprintf(path, sizeof(path), "/proc/%d/mountinfo", pid);
+		put(path, "30 22 253:0 / /data rw - ext4 /dev/vda rw\n");
+	}
+	ck_assert_int_eq(find_users(), 1);
+	ck_assert_ptr_nonnull(
+		strstr(users, "mounted on /data in the mount namespace of postgres (pid 10"));
+}
+END_TEST
+
+START_TEST(namespace_with_the_same_mount_adds_nothing_of_its_own_when_it_is_ours)
+{
+	put_disk();
+	put("/proc/self/mountinfo", "30 22 253:0 / /mnt rw - ext4 /dev/vda rw\n");
+	put_link("/proc/7/ns/mnt", "mnt:[1]");
+	put("/proc/7/mountinfo", "30 22 253:0 / /mnt rw - ext4 /dev/vda rw\n");
+	ck_assert_int_eq(find_users(), 1);
+	ck_assert_str_eq(users, "mounted on /mnt");
+}
+END_TEST
+
+START_TEST(swap_on_disk_and_partition)
+{
+	put_disk();
+	put("/proc/swaps", "Filename Type Size Used Priority\n/dev/vda\tpartition 1 0 -2\n");
+	ck_assert_int_eq(find_users(), 1);
+	ck_assert_str_eq(users, "swap");
+	put("/proc/swaps", "Filename Type Size Used Priority\n/dev/vda1\tpartition 1 0 -2\n");
+	ck_assert_int_eq(find_users(), 1);
+	ck_assert_str_eq(users, "swap on /dev/vda1");
+}
+END_TEST
+
+START_TEST(devices_on_top_are_named)
+{
+	put_disk();
+	put("/sys/block/vda/holders/dm-0/uevent", "");
+	put("/sys/block/dm-0/dm/name", "vg-data\n");
+	put("/sys/block/vda/vda1/holders/md0/uevent", "");
+	put("/sys/block/loop3/loop/backing_file", "/dev/vda\n");
+	put("/sys/block/loop4/loop/backing_file", "/srv/vda\n");
+	put("/sys/block/loop5/size", "0\n");
+	ck_assert_int_eq(find_users(), 3);
+	ck_assert_str_eq(users, "held by dm-0 (vg-data), held by md0, held by loop3");
+}
+END_TEST
+
+START_TEST(btrfs_member_without_a_mount_of_its_name)
+{
+	put_disk();
+	put("/sys/fs/btrfs/1234-5678/devices/vda", "");
+	ck_assert_int_eq(find_users(), 1);
+	ck_assert_str_eq(users, "held by btrfs 1234-5678");
+}
+END_TEST
+
+START_TEST(processes_with_the_disk_open_except_udev)
+{
+	put_disk();
+	put("/proc/123/comm", "dd\n");
+	put_link("/proc/123/fd/0", "/dev/null");
+	put_link("/proc/123/fd/3", "/dev/vda");
+	put_link("/proc/123/fd/4", "/dev/vda1");
+	put("/proc/124/comm", "(udev-worker)\n");
+	put_link("/proc/124/fd/3", "/dev/vda");
+	put("/proc/125/comm", "cat\n");
+	put_link("/proc/125/fd/3", "/home/vda");
+	put("/proc/irq/x", "");
+	ck_assert_int_eq(find_users(), 1);
+	ck_assert_str_eq(users, "open in dd (pid 123)");
+}
+END_TEST
+
+START_TEST(more_than_five_users_are_counted)
+{
+	char lines[1024] = "";
+
+	put_disk();
+	for (int i = 0; i < 8; i++)
+		snprintf(lines + strlen(lines), sizeof(lines) - strlen(lines),
+			 "3%d 22 253:0 / /m%d rw - ext4 /dev/vda rw\n", i, i);
+	put("/proc/self/mountinfo", lines);
+	ck_assert_int_eq(find_users(), 8);
+	ck_assert_str_eq(users, "mounted on /m0, mounted on /m1, mounted on /m2, mounted on /m3, "
+				"mounted on /m4 and 3 more");
+}
+END_TEST
+
+START_TEST(small_buffer_keeps_whole_users)
+{
+	char small[40];
+
+	put_disk();
+	put("/proc/self/mountinfo", "30 22 253:0 / /m1 rw - ext4 /dev/vda rw\n"
+				    "31 22 253:0 / /m2-a-longer-name rw - ext4 /dev/vda rw\n");
+	ck_assert_int_eq(host_disk_users(root, "vda", small, sizeof(small)), 2);
+	ck_assert_str_eq(small, "mounted on /m1 and 1 more");
+	ck_assert_int_eq(host_disk_users(root, "vda", small, 1), 2);
+	ck_assert_str_eq(small, "");
+}
+END_TEST
+
+START_TEST(attributes_are_read_and_written)
+{
+	char text[64];
+
+	put_disk();
+	ck_assert_int_eq(host_disk_get_attr(root, "vda", "size", text, sizeof(text)), 0);
+	ck_assert_str_eq(text, "2048");
+	ck_assert_int_eq(host_disk_set_queue_attr(root, "vda", "scheduler", "none"), 0);
+	ck_assert_int_eq(host_disk_get_attr(root, "vda", "queue/scheduler", text, sizeof(text)), 0);
+	ck_assert_int_eq(strncmp(text, "none", 4), 0);
+	ck_assert_int_eq(host_disk_set_queue_attr(root, "vda", "nothing", "1"), -ENOENT);
+	ck_assert_int_eq(host_disk_get_attr(root, "vda", "../x", text, sizeof(text)), -ENOENT);
+}
+END_TEST
+
+START_TEST(claim_of_a_disk_that_is_not_there)
+{
+	int fd = -1;
+
+	ck_assert_int_eq(host_disk_claim("no-such-disk", &fd), -ENOENT);
+	ck_assert_int_eq(host_disk_claim("../etc/passwd", &fd), -ENOENT);
+	ck_assert_int_eq(fd, -1);
+}
+END_TEST
+
+/* The real /proc must be digestible, whatever this machine is. */
+START_TEST(real_proc_is_read_without_error)
+{
+	int r = host_disk_users("", "no-such-disk", users, sizeof(users));
+
+	ck_assert_int_eq(r, -ENOENT);
+	if (access("/sys/block/loop0/dev", F_OK) == 0)
+		ck_assert_int_ge(host_disk_users("", "loop0", users, sizeof(users)), 0);
+}
+END_TEST
+
+static TCase *vdpa_case(void)
+{
+	TCase *tc = tcase_create("vdpa");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, missing_modules_are_named_with_what_to_do);
+	tcase_add_test(tc, driver_is_the_last_part_of_the_link);
+	tcase_add_test(tc, bind_takes_the_device_from_vhost_vdpa);
+	tcase_add_test(tc, bind_of_an_unbound_device_unbinds_nothing);
+	tcase_add_test(tc, bind_of_a_bound_device_writes_nothing);
+	tcase_add_test(tc, bind_without_the_driver_reports_it);
+	tcase_add_test(tc, disk_is_found_below_the_virtio_device);
+	tcase_add_test(tc, vduse_devices_are_listed_without_the_control_node);
+	return tc;
+}
+
+static TCase *disk_case(void)
+{
+	TCase *tc = tcase_create("disk");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, unused_disk_has_no_users);
+	tcase_add_loop_test(tc, mounts_are_found_by_number_or_source, 0, ARRAY_SIZE(mount_cases));
+	tcase_add_test(tc, mount_of_another_namespace_names_a_process_once);
+	tcase_add_test(tc, namespace_with_the_same_mount_adds_nothing_of_its_own_when_it_is_ours);
+	tcase_add_test(tc, swap_on_disk_and_partition);
+	tcase_add_test(tc, devices_on_top_are_named);
+	tcase_add_test(tc, btrfs_member_without_a_mount_of_its_name);
+	tcase_add_test(tc, processes_with_the_disk_open_except_udev);
+	tcase_add_test(tc, more_than_five_users_are_counted);
+	tcase_add_test(tc, small_buffer_keeps_whole_users);
+	tcase_add_test(tc, attributes_are_read_and_written);
+	tcase_add_test(tc, claim_of_a_disk_that_is_not_there);
+	tcase_add_test(tc, real_proc_is_read_without_error);
+	return tc;
+}
+
+int main(void)
+{
+	Suite *s = suite_create("host");
+	SRunner *sr;
+	int failed;
+
+	suite_add_tcase(s, vdpa_case());
+	suite_add_tcase(s, disk_case());
+	sr = srunner_create(s);
+	srunner_run_all(sr, CK_NORMAL);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
