@@ -14,15 +14,25 @@
 #include "vblk/bdev/bdev.h"
 #include "vblk/util/compiler.h"
 
+_Static_assert(sizeof(struct virtio_blk_config) >= 72, "secure erase fields end at 72");
+
 /* Ranges of one DISCARD, WRITE_ZEROES or SECURE_ERASE request. */
 #define BLK_RANGES_MAX 16u
 /* Longest segment: larger ones cost bounce space and win nothing (measured). */
 #define BLK_SIZE_MAX_BYTES (128u * 1024u)
 #define BLK_SEG_MAX	   126u
-#define BLK_SERIAL_BYTES   VIRTIO_BLK_ID_BYTES
+/*
+ * Longest range on offer for DISCARD, WRITE_ZEROES and SECURE_ERASE. Linux keeps the bytes
+ * of a bio in 32 bits, so more than 4 GiB cannot be used, and a limit in sectors whose bytes
+ * do not fit would rely on every kernel's care. A power of two keeps splits aligned.
+ */
+#define BLK_RANGE_BYTES_MAX (2ull << 30)
+#define BLK_SERIAL_BYTES    VIRTIO_BLK_ID_BYTES
 
 /**
  * struct blk_params - constant facts of one disk
+ * @limits:   the backend's, but the longest discard, zeroing and erase are what the
+ *            driver is told: 0 when not on offer, else at most BLK_RANGE_BYTES_MAX
  * @features: VIRTIO_BLK_F_* and VIRTIO_RING_F_* and VIRTIO_F_VERSION_1 bits on
  *            offer, without what the transport adds (ACCESS_PLATFORM)
  * @serial:   not terminated when all bytes are used; zero padded
@@ -45,6 +55,16 @@ struct blk_params {
  */
 void blk_params_init(struct blk_params *params, const struct bdev_limits *limits,
 		     uint16_t queue_cnt, uint16_t queue_size, const char *serial);
+
+/*
+ * True when @feature (bit number) is on offer. What the driver accepted is the transport's
+ * affair; mind that a driver which leaves FLUSH out although it was offered may expect
+ * every completed write to be stable (virtio 1.2 s5.2.6.2).
+ */
+static inline bool blk_params_offer(const struct blk_params *params, unsigned int feature)
+{
+	return params->features & (1ull << feature);
+}
 
 /* The configuration space, all 72 bytes and more that this header's kernel knows, little-endian. */
 void blk_config_fill(const struct blk_params *params, struct virtio_blk_config *ret_config);

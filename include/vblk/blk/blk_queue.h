@@ -22,14 +22,20 @@
  * atomic stores), readable by any thread
  */
 struct blk_stats {
-	uint64_t requests[BDEV_OP_CNT]; /* completed, by operation */
-	uint64_t bytes[BDEV_OP_CNT];
+	uint64_t requests[BDEV_OP_CNT]; /* ended by the backend, by operation */
+	uint64_t bytes[BDEV_OP_CNT];	/* of those that ended with OK */
 	uint64_t errors[BDEV_OP_CNT];	/* completed with IOERR */
-	uint64_t other_requests;	/* GET_ID and what was refused unparsed */
+	uint64_t other_requests;	/* not given to the backend: GET_ID, refused */
 	uint64_t batches;		/* vq_publish() calls that published something */
 	uint64_t interrupts;		/* of them, those the driver wanted to hear of */
 	uint64_t recovered;		/* taken over from a predecessor */
 };
+
+/*
+ * Most requests of one blk_queue_take(): a driver that always has one more, on a backend
+ * that completes at once, must still see its completions.
+ */
+#define BLK_QUEUE_TAKE_MAX 64
 
 struct blk_queue;
 
@@ -47,17 +53,36 @@ void blk_queue_free(struct blk_queue *q);
 /* The virtqueue; the caller starts, stops and asks it, and does not pop or push. */
 struct vq *blk_queue_vq(struct blk_queue *q);
 
-/* New memory for requests to come; nothing may be in flight. Borrowed. */
+/*
+ * New memory for requests to come, tells the backend; nothing may be in flight. Borrowed.
+ * To be called at each start of the ring, before the first blk_queue_take().
+ */
 void blk_queue_set_map(struct blk_queue *q, const struct memmap *map);
 
 /**
  * blk_queue_take() - pop what the driver has made available and submit it
- * Return: number of requests taken; 0; -EBADMSG the queue is broken (vq_fault()).
+ *
+ * Stops after BLK_QUEUE_TAKE_MAX requests. Completions may happen inside. A turn of the caller:
+ *
+ *	n = blk_queue_take(q);
+ *	if (blk_queue_publish(q))
+ *		interrupt the driver;
+ *	n > 0:  vq_kick_suppress(vq), loop_poll(), next turn
+ *	n == 0: vq_kick_enable(vq) ? next turn : loop_wait(), next turn
+ *	n < 0:  loop_wait(), next turn, until nothing is in flight
+ *
+ * Return: number of requests taken; 0 nothing available; -EBADMSG the queue is broken
+ *         (vq_fault()), now and at each call until the next vq_start(). Requests taken
+ *         before the fault was met go on and are completed as usual: keep publishing.
  */
 int blk_queue_take(struct blk_queue *q) VBLK_MUST_CHECK;
 
 /**
  * blk_queue_publish() - show the driver what has completed
+ *
+ * Also commits what completions have submitted (the next range of a request), so it is to be
+ * called after loop_wait() even when nothing is taken any more, as while draining.
+ *
  * Return: true when it wants an interrupt.
  */
 bool blk_queue_publish(struct blk_queue *q);

@@ -15,8 +15,8 @@
 #include "vblk/blk/blk_config.h"
 
 enum blk_action {
-	BLK_ACTION_IO,	   /* hand to the backend: op, ranges, data */
-	BLK_ACTION_REPLY,  /* finished: @status, @written_bytes */
+	BLK_ACTION_IO,		  /* hand to the backend: op, ranges, data */
+	BLK_ACTION_REPLY,	  /* finished: @status, @written_bytes */
 	BLK_ACTION_DISCARD_CHAIN, /* no status byte to write: return it with 0 bytes */
 };
 

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+#include "vblk/blk/blk_queue.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/virtio_blk.h>
+#include <stdlib.h>
+
+#include "vblk/blk/blk_req.h"
+#include "vblk/util/math.h"
+
+/*
+ * A request in flight; found by its head, which is unique as long as it is.
+ * @iov: array of the queue's, exchanged with spare_iov at each pop
+ * @range_idx: the range that is with the backend
+ */
+struct blk_slot {
+	struct bdev_io io;
+	struct blk_queue *q;
+	struct iovec *iov;
+	uint16_t head;
+	unsigned int range_idx;
+	struct blk_req req;
+};
+
+/**
+ * struct blk_queue - see blk_queue.h
+ * @spare_iov: where the next pop writes: its head is only known afterwards
+ * @iov_store: (queue_size + 1) arrays of iov_max
+ * @submitted: something was handed to bdev_submit() since the last bdev_commit()
+ * @unpublished_cnt: pushed since the last vq_publish()
+ * @fresh_map: no take() yet since set_map(), so the ring's recovery is not counted
+ */
+struct blk_queue {
+	const struct blk_params *params;
+	struct vq *vq;
+	struct bdev_queue *bq;
+	struct blk_slot *slots;
+	struct iovec *iov_store;
+	struct iovec *spare_iov;
+	unsigned int iov_max;
+	unsigned int unpublished_cnt;
+	bool submitted;
+	bool fresh_map;
+	struct blk_stats stats;
+};
+
+static void slot_io_done(struct bdev_io *io, int result);
+
+/* Only the queue thread writes: no read-modify-write needed, just no torn store. */
+static void stat_add(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+int blk_queue_new(const struct blk_params *params, struct bdev *bdev, struct loop *loop,
+		  struct blk_queue **ret_q)
+{
+	unsigned int size = params->queue_size;
+	struct blk_queue *q;
+	int r;
+
+	q = calloc(1, sizeof(*q));
+	if (!q)
+		return -ENOMEM;
+	q->params = params;
+	q->iov_max = blk_iov_max(params);
+	q->slots = calloc(size, sizeof(*q->slots));
+	q->iov_store = calloc((size_t)(size + 1) * q->iov_max, sizeof(*q->iov_store));
+	r = q->slots && q->iov_store ? 0 : -ENOMEM;
+	if (!r)
+		r = vq_new(params->queue_size, &q->vq);
+	if (!r)
+		r = bdev_queue_new(bdev, loop, size, &q->bq);
+	if (r < 0) {
+		blk_queue_free(q);
+		return r;
+	}
+
+	for (unsigned int i = 0; i < size; i++) {
+		struct blk_slot *slot = &q->slots[i];
+
+		slot->q = q;
+		slot->iov = q->iov_store + (size_t)i * q->iov_max;
+		slot->head = (uint16_t)i;
+		slot->io.slot_idx = i;
+		slot->io.done = slot_io_done;
+	}
+	q->spare_iov = q->iov_store + (size_t)size * q->iov_max;
+	*ret_q = q;
+	return 0;
+}
+
+void blk_queue_free(struct blk_queue *q)
+{
+	if (!q)
+		return;
+	if (q->bq)
+		bdev_queue_free(q->bq);
+	vq_free(q->vq);
+	free(q->iov_store);
+	free(q->slots);
+	free(q);
+}
+
+struct vq *blk_queue_vq(struct blk_queue *q)
+{
+	return q->vq;
+}
+
+void blk_queue_set_map(struct blk_queue *q, const struct memmap *map)
+{
+	assert(!blk_queue_inflight_cnt(q));
+	vq_set_map(q->vq, map);
+	bdev_map_changed(q->bq, map);
+	q->fresh_map = true;
+	/* What a stopped ring did not publish is gone with it. */
+	q->unpublished_cnt = 0;
+}
+
+/* The one end of every request: the head goes back to the driver. */
+static void slot_push(struct blk_slot *slot, uint32_t written_bytes)
+{
+	struct blk_queue *q = slot->q;
+
+	q->unpublished_cnt++;
+	vq_push(q->vq, slot->head, written_bytes);
+}
+
+/* One byte, stored once; vq_publish() releases it together with the data. */
+static void slot_push_status(struct blk_slot *slot, uint8_t status, uint32_t data_bytes)
+{
+	__atomic_store_n(slot->req.status_byte, status, __ATOMIC_RELAXED);
+	slot_push(slot, data_bytes + 1);
+}
+
+/* Prepares the current range; the caller or a later publish commits. */
+static void slot_submit_range(struct blk_slot *slot)
+{
+	const struct blk_range *range = &slot->req.ranges[slot->range_idx];
+	struct bdev_io *io = &slot->io;
+
+	io->op = slot->req.op;
+	io->flags = range->flags;
+	io->offset_bytes = range->offset_bytes;
+	io->len_bytes = range->len_bytes;
+	io->iov = slot->req.data;
+	io->iov_cnt = slot->req.data_cnt;
+	slot->q->submitted = true;
+	/* Last: the request may be finished and its head taken again when this returns. */
+	bdev_submit(slot->q->bq, io);
+}
+
+static void slot_account(struct blk_slot *slot, uint8_t status)
+{
+	struct blk_stats *stats = &slot->q->stats;
+	const struct blk_req *req = &slot->req;
+	uint64_t bytes = 0;
+
+	stat_add(&stats->requests[req->op], 1);
+	if (status == VIRTIO_BLK_S_IOERR)
+		stat_add(&stats->errors[req->op], 1);
+	if (status != VIRTIO_BLK_S_OK)
+		return;
+	for (unsigned int i = 0; i < req->range_cnt; i++)
+		bytes += req->ranges[i].len_bytes;
+	stat_add(&stats->bytes[req->op], bytes);
+}
+
+/*
+ * Ranges run one after the other, since a request has one status and the first error ends
+ * it. With a backend that completes inside submit this recurses, at most BLK_RANGES_MAX deep.
+ */
+static void slot_io_done(struct bdev_io *io, int result)
+{
+	struct blk_slot *slot = container_of(io, struct blk_slot, io);
+	uint8_t status = blk_status_from_result(result);
+
+	if (status == VIRTIO_BLK_S_OK && slot->range_idx + 1 < slot->req.range_cnt) {
+		slot->range_idx++;
+		slot_submit_range(slot);
+		return;
+	}
+	slot_account(slot, status);
+	/* After an error the content of data buffers is unknown: claim none of it. */
+	slot_push_status(slot, status, status == VIRTIO_BLK_S_OK ? slot->req.written_bytes : 0);
+}
+
+static struct blk_slot *slot_of_chain(struct blk_queue *q, const struct vq_chain *chain)
+{
+	struct blk_slot *slot = &q->slots[chain->head];
+
+	q->spare_iov = slot->iov;
+	slot->iov = chain->iov;
+	slot->range_idx = 0;
+	return slot;
+}
+
+static void start_request(struct blk_queue *q, const struct vq_chain *chain)
+{
+	struct blk_slot *slot = slot_of_chain(q, chain);
+	struct blk_req *req = &slot->req;
+
+	blk_req_parse(q->params, slot->iov, chain->readable_cnt, chain->writable_cnt, req);
+	switch (req->action) {
+	case BLK_ACTION_IO:
+		slot_submit_range(slot);
+		break;
+	case BLK_ACTION_REPLY:
+		stat_add(&q->stats.other_requests, 1);
+		slot_push_status(slot, req->status, req->written_bytes);
+		break;
+	case BLK_ACTION_DISCARD_CHAIN:
+		stat_add(&q->stats.other_requests, 1);
+		slot_push(slot, 0);
+		break;
+	}
+}
+
+static void commit_submitted(struct blk_queue *q)
+{
+	if (!q->submitted)
+		return;
+	/* Before: completions inside may submit more, which then needs another commit. */
+	q->submitted = false;
+	bdev_commit(q->bq);
+}
+
+int blk_queue_take(struct blk_queue *q)
+{
+	struct vq_chain chain;
+	int cnt = 0, r = 0;
+
+	if (q->fresh_map) {
+		q->fresh_map = false;
+		stat_add(&q->stats.recovered, vq_recovered_cnt(q->vq));
+	}
+	while (cnt < BLK_QUEUE_TAKE_MAX) {
+		r = vq_pop(q->vq, q->spare_iov, q->iov_max, &chain);
+		if (r <= 0)
+			break;
+		start_request(q, &chain);
+		cnt++;
+	}
+	commit_submitted(q);
+	return r < 0 ? r : cnt;
+}
+
+bool blk_queue_publish(struct blk_queue *q)
+{
+	bool wants_interrupt;
+
+	commit_submitted(q);
+	if (!q->unpublished_cnt)
+		return false;
+
+	q->unpublished_cnt = 0;
+	wants_interrupt = vq_publish(q->vq);
+	stat_add(&q->stats.batches, 1);
+	if (wants_interrupt)
+		stat_add(&q->stats.interrupts, 1);
+	return wants_interrupt;
+}
+
+unsigned int blk_queue_inflight_cnt(const struct blk_queue *q)
+{
+	return vq_inflight_cnt(q->vq);
+}
+
+void blk_queue_stats(const struct blk_queue *q, struct blk_stats *ret_stats)
+{
+	const uint64_t *from = (const uint64_t *)&q->stats;
+	uint64_t *to = (uint64_t *)ret_stats;
+
+	_Static_assert(sizeof(*ret_stats) % sizeof(*to) == 0, "all counters are 64 bit");
+	for (size_t i = 0; i < sizeof(*ret_stats) / sizeof(*to); i++)
+		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+}
