@@ -64,11 +64,13 @@ struct varlink_method {
  *           file's text, borrowed)
  */
 int varlink_conn_new(int fd, const struct varlink_method *methods, unsigned int method_cnt,
-		     const char *description, void *ctx, struct varlink_conn **ret_conn)
-	VBLK_MUST_CHECK;
+		     const char *description, void *ctx,
+		     struct varlink_conn **ret_conn) VBLK_MUST_CHECK;
 void varlink_conn_free(struct varlink_conn *conn);
 int varlink_conn_fd(const struct varlink_conn *conn);
-/* EPOLLIN and/or EPOLLOUT, as the connection wants now. */
+/* EPOLLIN and/or EPOLLOUT, as the connection wants now; 0 while a call waits for its answer
+ * (EPOLLHUP comes all the same). Ask again after every varlink_conn_handle(), and after an
+ * answer given outside of it. */
 uint32_t varlink_conn_events(const struct varlink_conn *conn);
 /**
  * varlink_conn_handle() - the descriptor is ready
@@ -76,7 +78,9 @@ uint32_t varlink_conn_events(const struct varlink_conn *conn);
  */
 int varlink_conn_handle(struct varlink_conn *conn, uint32_t events) VBLK_MUST_CHECK;
 
-/* Answer the pending call; @parameters taken, NULL for {}. */
+/* Answer the pending call; @parameters taken, NULL for {}. What the socket has room for is
+ * sent at once; the rest, and a failure, is left to varlink_conn_handle(). No call is made
+ * from here. Without a pending call nothing happens. */
 void varlink_reply(struct varlink_conn *conn, json_t *parameters);
 void varlink_error(struct varlink_conn *conn, const char *error, json_t *parameters);
 

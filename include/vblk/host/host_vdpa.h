@@ -35,8 +35,8 @@ const char *host_missing_text(unsigned int mask, char *buf, size_t len);
  * host_vdpa_driver() - name of the driver that has vdpa device @name
  * Return: 0, "" in @ret_driver when none has; -ENODEV no such vdpa device.
  */
-int host_vdpa_driver(const char *root, const char *name, char ret_driver[HOST_NODE_MAX])
-	VBLK_MUST_CHECK;
+int host_vdpa_driver(const char *root, const char *name,
+		     char ret_driver[HOST_NODE_MAX]) VBLK_MUST_CHECK;
 
 /**
  * host_vdpa_bind() - make virtio_vdpa the driver, taking the device from another
@@ -50,8 +50,8 @@ int host_vdpa_bind(const char *root, const char *name) VBLK_MUST_CHECK;
  * @ret_disk: kernel name, "vda"
  * Return: 0; -ENODEV no such vdpa device; -ENXIO it has no disk (yet).
  */
-int host_vdpa_disk(const char *root, const char *name, char ret_disk[HOST_NODE_MAX])
-	VBLK_MUST_CHECK;
+int host_vdpa_disk(const char *root, const char *name,
+		   char ret_disk[HOST_NODE_MAX]) VBLK_MUST_CHECK;
 
 /* Calls @fn with each name in /sys/class/vduse (all programs' VDUSE devices). */
 int host_vduse_each(const char *root, void (*fn)(const char *name, void *ctx), void *ctx);

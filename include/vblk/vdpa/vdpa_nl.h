@@ -54,8 +54,8 @@ struct vdpa_dev_info {
 };
 
 /* VDPA_CMD_DEV_GET for one device. Return: 0; -ENODEV; other -errno. */
-int vdpa_nl_dev_get(struct vdpa_nl *nl, const char *name, struct vdpa_dev_info *ret_info)
-	VBLK_MUST_CHECK;
+int vdpa_nl_dev_get(struct vdpa_nl *nl, const char *name,
+		    struct vdpa_dev_info *ret_info) VBLK_MUST_CHECK;
 
 /* All devices; @fn is called for each. Return: 0 or -errno. */
 int vdpa_nl_dev_dump(struct vdpa_nl *nl, void (*fn)(const struct vdpa_dev_info *info, void *ctx),
@@ -70,7 +70,7 @@ struct vdpa_mgmtdev_info {
 };
 
 int vdpa_nl_mgmtdev_dump(struct vdpa_nl *nl,
-			 void (*fn)(const struct vdpa_mgmtdev_info *info, void *ctx), void *ctx)
-	VBLK_MUST_CHECK;
+			 void (*fn)(const struct vdpa_mgmtdev_info *info, void *ctx),
+			 void *ctx) VBLK_MUST_CHECK;
 
 #endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where daemon and tools meet: /run/vblkd/NAME/ (0700, root) holds
+ *   control     the Varlink socket
+ *   state.json  what the device is (fields as in io.vblkd.Device.varlink), replaced
+ *               atomically by the daemon, for when nobody answers
+ *   lock        locked with flock(2) by the keeper process for its whole life
+ *   inflight    record of requests in flight
+ */
+#ifndef VBLK_CONTROL_PATHS_H
+#define VBLK_CONTROL_PATHS_H
+
+#include <stddef.h>
+
+#include "vblk/util/compiler.h"
+
+/* The run directory. Environment VBLKD_RUN_DIR replaces it, for tests, in processes that
+ * have not gained privileges by exec. Static storage. */
+const char *vblkd_run_dir(void);
+
+/**
+ * vblkd_run_path() - path of @file (NULL: the directory itself) of device @name
+ * Return: 0; -EINVAL @name is no device name; -ENAMETOOLONG.
+ */
+int vblkd_run_path(const char *name, const char *file, char *buf, size_t len) VBLK_MUST_CHECK;
+
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+#include "test_control.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vblk/control/device_interface.h"
+#include "vblk/control/paths.h"
+#include "vblk/control/varlink.h"
+
+START_TEST(encode_ends_with_nul_and_is_limited)
+{
+	json_t *message = json_pack("{s:s}", "method", "a.B");
+	char *data = NULL;
+	size_t len = 0;
+
+	ck_assert_int_eq(varlink_encode(message, &data, &len), 0);
+	ck_assert_str_eq(data, "{\"method\":\"a.B\"}");
+	ck_assert_uint_eq(len, strlen(data) + 1);
+	free(data);
+	json_decref(message);
+}
+END_TEST
+
+START_TEST(encode_at_the_limit)
+{
+	size_t text_len = VARLINK_MESSAGE_MAX - strlen("{\"a\":\"\"}") - 1 + (size_t)_i;
+	char *text = calloc(1, text_len + 1), *data = NULL;
+	json_t *message;
+	size_t len;
+	int r;
+
+	memset(text, 'x', text_len);
+	message = json_pack("{s:s}", "a", text);
+	r = varlink_encode(message, &data, &len);
+	ck_assert_int_eq(r, _i ? -EMSGSIZE : 0);
+	if (!r)
+		ck_assert_uint_eq(len, VARLINK_MESSAGE_MAX);
+	free(data);
+	free(text);
+	json_decref(message);
+}
+END_TEST
+
+START_TEST(interface_text_describes_what_the_daemon_answers)
+{
+	static const char *const words[] = { "interface io.vblkd.Device\n", "method GetStatus()",
+					     "method Detach(", "error Busy (", "error Failed (" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		ck_assert_msg(strstr(varlink_device_interface, words[i]) != NULL, "no '%s'",
+			      words[i]);
+}
+END_TEST
+
+START_TEST(run_paths)
+{
+	char path[64];
+
+	unsetenv("VBLKD_RUN_DIR");
+	ck_assert_int_eq(vblkd_run_path("db", "control", path, sizeof(path)), 0);
+	ck_assert_str_eq(path, "/run/vblkd/db/control");
+	ck_assert_int_eq(vblkd_run_path("db", NULL, path, sizeof(path)), 0);
+	ck_assert_str_eq(path, "/run/vblkd/db");
+	ck_assert_int_eq(vblkd_run_path("../x", NULL, path, sizeof(path)), -EINVAL);
+	ck_assert_int_eq(vblkd_run_path("db", "control", path, 10), -ENAMETOOLONG);
+	setenv("VBLKD_RUN_DIR", "relative", 1);
+	ck_assert_str_eq(vblkd_run_dir(), "/run/vblkd");
+	setenv("VBLKD_RUN_DIR", "/tmp/x", 1);
+	ck_assert_str_eq(vblkd_run_dir(), "/tmp/x");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("control");
+	TCase *tc = tcase_create("frame");
+	SRunner *sr;
+	int failed;
+
+	tcase_add_test(tc, encode_ends_with_nul_and_is_limited);
+	tcase_add_loop_test(tc, encode_at_the_limit, 0, 2);
+	tcase_add_test(tc, interface_text_describes_what_the_daemon_answers);
+	tcase_add_test(tc, run_paths);
+	suite_add_tcase(s, tc);
+	suite_add_tcase(s, control_conn_case());
+	suite_add_tcase(s, control_hostile_case());
+	suite_add_tcase(s, control_client_case());
+	sr = srunner_create(s);
+	srunner_run_all(sr, CK_NORMAL);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
