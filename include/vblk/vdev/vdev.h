@@ -41,19 +41,24 @@
  * @stopped:    control thread, from vdev_handle_events(): every queue is
  *              drained, no memory of the driver is referenced any more.
  * @queue_broken: control thread: queue @idx met a fault and pops no more.
+ * @queue_failed: control thread: queue @idx serves nothing until restarted.
+ *              @err: -EUCLEAN vq_start() refused the ring or its in-flight
+ *              record (a retry would end the same); else what map_get() returned.
  */
 struct vdev_transport_ops {
 	void (*inject_irq)(void *ctx, unsigned int idx);
 	int (*map_get)(void *ctx, struct memmap **ret_map);
 	void (*stopped)(void *ctx);
 	void (*queue_broken)(void *ctx, unsigned int idx, enum vq_fault fault);
+	void (*queue_failed)(void *ctx, unsigned int idx, int err);
 };
 
 /**
  * struct vdev_ring - where one queue's ring is
  * @enabled: false: the driver does not use this queue
- * @kick_fd: eventfd that the driver signals, borrowed until stopped; -1 when the
- *           transport gave the driver vdev_kick_fd() of the queue (cheapest)
+ * @kick_fd: eventfd that the driver signals, borrowed until stopped, polled and
+ *           never read; -1 when the transport gave the driver vdev_kick_fd() of
+ *           the queue (cheapest)
  * @vq: passed to vq_start(); memory borrowed until stopped
  */
 struct vdev_ring {
@@ -87,7 +92,8 @@ struct vdev;
 /**
  * vdev_new() - create the queue threads with all they will ever need, and wait
  * until each is ready
- * Return: 0; -ENOMEM; -errno of thread creation, io_uring or the backend.
+ * Return: 0; -EINVAL no queue or more than VDEV_QUEUES_MAX; -ENOMEM; -errno of thread creation,
+ * io_uring or the backend.
  */
 int vdev_new(const struct vdev_params *params, struct vdev **ret_vdev) VBLK_MUST_CHECK;
 /* Only when STOPPED: ends and joins the threads. NULL is fine. */

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+#include "vblk/vdev/vdev.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "vdev_priv.h"
+
+#define QUEUE_STACK_BYTES (256u * 1024u)
+
+void vdev_signal(int event_fd)
+{
+	uint64_t one = 1;
+	ssize_t n;
+
+	/* Fails only when the counter is full, and then it is readable anyway. */
+	n = write(event_fd, &one, sizeof(one));
+	(void)n;
+}
+
+static void vdev_post(struct vdev_queue *q, enum vdev_verb verb)
+{
+	q->posted = (((q->posted >> VDEV_VERB_BITS) + 1) << VDEV_VERB_BITS) | verb;
+	/* Pairs with queue_obey(): the thread sees q->ring. */
+	__atomic_store_n(&q->mailbox, q->posted, __ATOMIC_RELEASE);
+	vdev_signal(q->kick_fd);
+}
+
+static int vdev_thread_new(struct vdev_queue *q)
+{
+	sigset_t all, old;
+	pthread_attr_t attr;
+	int r;
+
+	r = -pthread_attr_init(&attr);
+	if (r < 0)
+		return r;
+	r = -pthread_attr_setstacksize(&attr, QUEUE_STACK_BYTES);
+	if (r == 0) {
+		/* Inherited: signals are the control thread's affair. */
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		r = -pthread_create(&q->thread, &attr, vdev_queue_main, q);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	pthread_attr_destroy(&attr);
+	if (r < 0)
+		return r;
+	q->thread_exists = true;
+	while (sem_wait(&q->ready) < 0)
+		;
+	return q->setup_err;
+}
+
+static void vdev_queue_free(struct vdev_queue *q)
+{
+	if (!q)
+		return;
+	if (q->thread_exists) {
+		vdev_post(q, VDEV_VERB_EXIT);
+		(void)pthread_join(q->thread, NULL);
+	}
+	if (q->kick_fd >= 0)
+		(void)close(q->kick_fd);
+	sem_destroy(&q->ready);
+	free(q);
+}
+
+static int vdev_queue_new(struct vdev *vdev, unsigned int idx)
+{
+	struct vdev_queue *q;
+
+	q = aligned_alloc(_Alignof(struct vdev_queue), sizeof(*q));
+	if (!q)
+		return -ENOMEM;
+	memset(q, 0, sizeof(*q));
+	q->vdev = vdev;
+	q->idx = idx;
+	(void)sem_init(&q->ready, 0, 0);
+	/* vdev_free() takes it from here, whatever is missing. */
+	vdev->queues[idx] = q;
+	q->kick_fd = eventfd(0, EFD_CLOEXEC);
+	if (q->kick_fd < 0)
+		return -errno;
+	return vdev_thread_new(q);
+}
+
+int vdev_new(const struct vdev_params *params, struct vdev **ret_vdev)
+{
+	struct vdev *vdev;
+	unsigned int i;
+	int r;
+
+	if (!params->blk->queue_cnt || params->blk->queue_cnt > VDEV_QUEUES_MAX)
+		return -EINVAL;
+	vdev = calloc(1, sizeof(*vdev));
+	if (!vdev)
+		return -ENOMEM;
+	vdev->bdev = params->bdev;
+	vdev->blk = params->blk;
+	vdev->ops = params->ops;
+	vdev->ctx = params->ctx;
+	vdev->sched_batch = params->sched_batch;
+	vdev->queue_cnt = params->blk->queue_cnt;
+	vdev->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r = vdev->event_fd < 0 ? -errno : 0;
+	for (i = 0; r == 0 && i < vdev->queue_cnt; i++)
+		r = vdev_queue_new(vdev, i);
+	if (r < 0) {
+		vdev_free(vdev);
+		return r;
+	}
+	*ret_vdev = vdev;
+	return 0;
+}
+
+void vdev_free(struct vdev *vdev)
+{
+	unsigned int i;
+
+	if (!vdev)
+		return;
+	assert(vdev->state == VDEV_STOPPED);
+	for (i = 0; i < vdev->queue_cnt; i++)
+		vdev_queue_free(vdev->queues[i]);
+	if (vdev->event_fd >= 0)
+		(void)close(vdev->event_fd);
+	free(vdev);
+}
+
+int vdev_start(struct vdev *vdev, const struct vdev_ring *rings)
+{
+	unsigned int i;
+
+	if (vdev->state != VDEV_STOPPED)
+		return -EBUSY;
+	for (i = 0; i < vdev->queue_cnt; i++) {
+		struct vdev_queue *q = vdev->queues[i];
+
+		if (!rings[i].enabled)
+			continue;
+		q->ring = rings[i];
+		q->started = true;
+		vdev_post(q, VDEV_VERB_RUN);
+	}
+	vdev->state = VDEV_RUNNING;
+	return 0;
+}
+
+void vdev_stop(struct vdev *vdev)
+{
+	unsigned int i;
+
+	if (vdev->state != VDEV_RUNNING)
+		return;
+	for (i = 0; i < vdev->queue_cnt; i++)
+		if (vdev->queues[i]->started)
+			vdev_post(vdev->queues[i], VDEV_VERB_STOP);
+	vdev->state = VDEV_DRAINING;
+	/* Without a started queue nobody else would make it readable. */
+	vdev_signal(vdev->event_fd);
+}
+
+enum vdev_state vdev_state(const struct vdev *vdev)
+{
+	return vdev->state;
+}
+
+int vdev_event_fd(const struct vdev *vdev)
+{
+	return vdev->event_fd;
+}
+
+static void vdev_hear_queue(struct vdev *vdev, struct vdev_queue *q)
+{
+	/* Pairs with queue_report(). */
+	unsigned int reports = __atomic_exchange_n(&q->reports, 0, __ATOMIC_ACQUIRE);
+
+	if (reports & VDEV_REPORT_BROKEN)
+		vdev->ops->queue_broken(vdev->ctx, q->idx,
+					(enum vq_fault)__atomic_load_n(&q->seen_fault,
+								       __ATOMIC_RELAXED));
+	if (reports & VDEV_REPORT_FAILED)
+		vdev->ops->queue_failed(vdev->ctx, q->idx,
+					__atomic_load_n(&q->failed_err, __ATOMIC_RELAXED));
+}
+
+static bool vdev_is_drained(struct vdev *vdev)
+{
+	unsigned int i;
+
+	for (i = 0; i < vdev->queue_cnt; i++) {
+		struct vdev_queue *q = vdev->queues[i];
+
+		/* Pairs with queue_finish(). */
+		if (q->started && __atomic_load_n(&q->acked, __ATOMIC_ACQUIRE) != q->posted)
+			return false;
+	}
+	return true;
+}
+
+void vdev_handle_events(struct vdev *vdev)
+{
+	uint64_t cnt;
+	unsigned int i;
+	ssize_t n;
+
+	/* First: what is signalled from here on makes it readable again. */
+	n = read(vdev->event_fd, &cnt, sizeof(cnt));
+	(void)n;
+	for (i = 0; i < vdev->queue_cnt; i++)
+		vdev_hear_queue(vdev, vdev->queues[i]);
+	if (vdev->state != VDEV_DRAINING || !vdev_is_drained(vdev))
+		return;
+	for (i = 0; i < vdev->queue_cnt; i++)
+		vdev->queues[i]->started = false;
+	vdev->state = VDEV_STOPPED;
+	vdev->ops->stopped(vdev->ctx);
+}
+
+int vdev_kick_fd(const struct vdev *vdev, unsigned int idx)
+{
+	return vdev->queues[idx]->kick_fd;
+}
+
+void vdev_queue_info(const struct vdev *vdev, unsigned int idx, struct vdev_queue_info *ret_info)
+{
+	const struct vdev_queue *q = vdev->queues[idx];
+
+	*ret_info = (struct vdev_queue_info){
+		.inflight_cnt = __atomic_load_n(&q->seen_inflight_cnt, __ATOMIC_RELAXED),
+		.fault = (enum vq_fault)__atomic_load_n(&q->seen_fault, __ATOMIC_RELAXED),
+		.last_avail_idx = __atomic_load_n(&q->seen_last_avail_idx, __ATOMIC_RELAXED),
+		.thread_id = q->thread_id,
+	};
+	blk_queue_stats(q->bq, &ret_info->stats);
+}
+
+unsigned int vdev_queue_cnt(const struct vdev *vdev)
+{
+	return vdev->queue_cnt;
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The queue thread. It sleeps, obeys its mailbox, and while RUNNING moves
+ * requests between the driver's ring and the backend. Nothing here blocks on
+ * the control thread.
+ */
+#include "vdev_priv.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "vblk/util/le.h"
+#include "vblk/util/math.h"
+
+/* Stack that is touched before the first request, so that none faults for it. */
+#define QUEUE_STACK_PREFAULT_BYTES (96u * 1024u)
+#define QUEUE_LOOP_ENTRIES_MIN	   64u
+#define QUEUE_LOOP_ENTRIES_MAX	   1024u
+
+static __attribute__((noinline)) void queue_prefault_stack(void)
+{
+	volatile char room[QUEUE_STACK_PREFAULT_BYTES];
+	size_t i;
+
+	for (i = 0; i < sizeof(room); i += 1024)
+		room[i] = 0;
+}
+
+static void queue_become(struct vdev_queue *q)
+{
+	struct sched_param param = { .sched_priority = 0 };
+	char name[16];
+
+	(void)snprintf(name, sizeof(name), "q%u", q->idx);
+	(void)pthread_setname_np(pthread_self(), name);
+	/* A wish: without it the thread is as right, only slower under load. */
+	if (q->vdev->sched_batch)
+		(void)sched_setscheduler(0, SCHED_BATCH, &param);
+	queue_prefault_stack();
+}
+
+static int queue_setup(struct vdev_queue *q)
+{
+	unsigned int entries = MAX((unsigned int)q->vdev->blk->queue_size, QUEUE_LOOP_ENTRIES_MIN);
+	int r;
+
+	queue_become(q);
+	q->thread_id = gettid();
+	r = loop_init(&q->loop, MIN(entries, QUEUE_LOOP_ENTRIES_MAX));
+	if (r < 0)
+		return r;
+	vdev_wake_init(&q->wake, &q->loop, q->kick_fd);
+	return blk_queue_new(q->vdev->blk, q->vdev->bdev, &q->loop, &q->bq);
+}
+
+static void queue_teardown(struct vdev_queue *q)
+{
+	vdev_wake_fini(&q->wake);
+	blk_queue_free(q->bq);
+	loop_fini(&q->loop);
+}
+
+/* Shows vdev_queue_info() where the queue is. */
+static void queue_note(struct vdev_queue *q)
+{
+	const struct vq *vq = blk_queue_vq(q->bq);
+
+	__atomic_store_n(&q->seen_inflight_cnt, blk_queue_inflight_cnt(q->bq), __ATOMIC_RELAXED);
+	__atomic_store_n(&q->seen_fault, (unsigned int)vq_fault(vq), __ATOMIC_RELAXED);
+	__atomic_store_n(&q->seen_last_avail_idx, vq_last_avail_idx(vq), __ATOMIC_RELAXED);
+}
+
+static void queue_report(struct vdev_queue *q, unsigned int report)
+{
+	queue_note(q);
+	/* Pairs with the exchange in vdev_handle_events(): failed_err, seen_fault. */
+	__atomic_fetch_or(&q->reports, report, __ATOMIC_RELEASE);
+	vdev_signal(q->vdev->event_fd);
+}
+
+/* The queue cannot serve: @err is told once, and it stays quiet until restarted. */
+static void queue_fail(struct vdev_queue *q, int err)
+{
+	q->quiet = true;
+	__atomic_store_n(&q->failed_err, err, __ATOMIC_RELAXED);
+	queue_report(q, VDEV_REPORT_FAILED);
+}
+
+static void queue_publish(struct vdev_queue *q)
+{
+	if (blk_queue_publish(q->bq))
+		q->vdev->ops->inject_irq(q->vdev->ctx, q->idx);
+}
+
+static bool queue_has_mail(const struct vdev_queue *q)
+{
+	return __atomic_load_n(&q->mailbox, __ATOMIC_RELAXED) != q->obeyed;
+}
+
+/*
+ * Is there a request, seen without popping one? Kicks are enabled before the
+ * look, so that none is missed when the answer is no.
+ */
+static bool queue_has_request(struct vdev_queue *q)
+{
+	struct vq *vq = blk_queue_vq(q->bq);
+
+	/* Without a map the virtqueue may say no. */
+	if (vq_kick_enable(vq) || vq_recovered_cnt(vq))
+		return true;
+	return load_acquire_le16(&q->ring.vq.avail->idx) != vq_last_avail_idx(vq);
+}
+
+/*
+ * Gets the driver's memory, but only once a request is there: a transport may
+ * have nothing to map before (VDUSE's bounce area appears with the first one).
+ * Returns true when requests can be taken.
+ */
+static bool queue_has_map(struct vdev_queue *q)
+{
+	int r;
+
+	if (q->map)
+		return true;
+	if (!queue_has_request(q))
+		return false;
+	r = q->vdev->ops->map_get(q->vdev->ctx, &q->map);
+	if (r < 0) {
+		q->map = NULL;
+		queue_fail(q, r);
+		return false;
+	}
+	blk_queue_set_map(q->bq, q->map);
+	return true;
+}
+
+/*
+ * One turn: all that the ring and the backend offer right now.
+ * Returns true when there may be more, false when it is right to sleep (kicks
+ * are then enabled and the ring was looked at afterwards).
+ */
+static bool queue_serve(struct vdev_queue *q)
+{
+	struct vq *vq = blk_queue_vq(q->bq);
+	bool again = false;
+	int taken;
+
+	queue_publish(q);
+	if (q->quiet || !queue_has_map(q))
+		return false;
+	vq_kick_suppress(vq);
+	for (;;) {
+		taken = blk_queue_take(q->bq);
+		queue_publish(q);
+		if (taken <= 0 || queue_has_mail(q))
+			break;
+		/*
+		 * The first lap leaves completions to the sleep that follows, which
+		 * saves a system call a request at depth 1. Later laps show a busy
+		 * ring, whose older requests must not wait for it to run dry.
+		 */
+		if (again && blk_queue_inflight_cnt(q->bq))
+			(void)loop_poll(&q->loop);
+		again = true;
+	}
+	if (taken < 0) {
+		q->quiet = true;
+		queue_report(q, VDEV_REPORT_BROKEN);
+		return false;
+	}
+	return taken > 0 || vq_kick_enable(vq);
+}
+
+static void queue_start(struct vdev_queue *q)
+{
+	int r;
+
+	q->quiet = false;
+	q->state = VDEV_QUEUE_RUNNING;
+	r = vq_start(blk_queue_vq(q->bq), &q->ring.vq);
+	if (r < 0) {
+		queue_fail(q, -EUCLEAN);
+		return;
+	}
+	vdev_wake_set_kick(&q->wake, q->ring.kick_fd);
+	queue_note(q);
+}
+
+/* Everything of the driver's is let go before the control thread hears of it. */
+static void queue_finish(struct vdev_queue *q)
+{
+	struct vq *vq = blk_queue_vq(q->bq);
+
+	queue_note(q);
+	vdev_wake_set_kick(&q->wake, -1);
+	if (vq_is_started(vq))
+		vq_stop(vq);
+	if (q->map) {
+		blk_queue_set_map(q->bq, NULL);
+		memmap_unref(q->map);
+		q->map = NULL;
+	}
+	q->state = VDEV_QUEUE_IDLE;
+	/* Pairs with vdev_handle_events(): rings and map are the transport's again. */
+	__atomic_store_n(&q->acked, q->obeyed, __ATOMIC_RELEASE);
+	vdev_signal(q->vdev->event_fd);
+}
+
+static void queue_obey(struct vdev_queue *q)
+{
+	/* Pairs with vdev_post(): q->ring is visible. */
+	uint32_t word = __atomic_load_n(&q->mailbox, __ATOMIC_ACQUIRE);
+
+	if (word == q->obeyed)
+		return;
+	q->obeyed = word;
+	switch ((enum vdev_verb)(word & VDEV_VERB_MASK)) {
+	case VDEV_VERB_RUN:
+		queue_start(q);
+		break;
+	case VDEV_VERB_STOP:
+		/* A RUN that was overtaken by it has left nothing to drain. */
+		q->state = VDEV_QUEUE_DRAINING;
+		break;
+	case VDEV_VERB_EXIT:
+		q->state = VDEV_QUEUE_EXITING;
+		break;
+	}
+}
+
+static void queue_run(struct vdev_queue *q)
+{
+	while (q->state != VDEV_QUEUE_EXITING) {
+		bool sleep = true;
+
+		switch (q->state) {
+		case VDEV_QUEUE_RUNNING:
+			sleep = !queue_serve(q);
+			queue_note(q);
+			break;
+		case VDEV_QUEUE_DRAINING:
+			/* Also what completes now: the driver may be waiting for it. */
+			queue_publish(q);
+			queue_note(q);
+			if (!blk_queue_inflight_cnt(q->bq))
+				queue_finish(q);
+			break;
+		case VDEV_QUEUE_IDLE:
+		case VDEV_QUEUE_EXITING:
+			break;
+		}
+		/* A word posted after this look wakes the sleep: the eventfd counts it. */
+		if (sleep && !queue_has_mail(q))
+			vdev_wake_sleep(&q->wake, blk_queue_inflight_cnt(q->bq) > 0);
+		queue_obey(q);
+	}
+}
+
+void *vdev_queue_main(void *arg)
+{
+	struct vdev_queue *q = arg;
+
+	q->setup_err = queue_setup(q);
+	(void)sem_post(&q->ready);
+	/*
+	 * After a failure vdev_new() reads setup_err and joins; teardown touches
+	 * nothing that it reads.
+	 */
+	if (!q->setup_err)
+		queue_run(q);
+	queue_teardown(q);
+	return NULL;
+}
