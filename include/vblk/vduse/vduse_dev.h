@@ -10,7 +10,8 @@
  *
  * Answers: every message is answered OK at once, with three exceptions.
  * FEATURES_OK is refused (the only safe place) when the driver's subset cannot
- * work or when an earlier reset could not be drained; status 0 (reset) is
+ * work (no VERSION_1 or ACCESS_PLATFORM, no FLUSH for a volatile cache, bits not
+ * on offer) or when an earlier reset could not be drained; status 0 (reset) is
  * answered when all queues are drained, or refused at the deadline; unknown
  * messages are refused.
  */
@@ -34,15 +35,26 @@ enum vduse_umem {
 
 /* What the owner is told, on the control thread. */
 enum vduse_event {
-	VDUSE_EVENT_DRIVER_OK,	      /* the driver works with the device */
-	VDUSE_EVENT_RESET,	      /* drained and reset */
-	VDUSE_EVENT_RESET_TIMEOUT,    /* a reset was refused: backend I/O did not end in time */
-	VDUSE_EVENT_FEATURES_REFUSED, /* the driver lacks something, or is too early after RESET_TIMEOUT */
+	VDUSE_EVENT_DRIVER_OK,	   /* queues serve the driver; again after each restart of them */
+	VDUSE_EVENT_RESET,	   /* drained and reset, after the driver had worked with it */
+	VDUSE_EVENT_RESET_TIMEOUT, /* a reset was refused: backend I/O did not end in time */
+	VDUSE_EVENT_FEATURES_REFUSED, /* the driver lacks something, or is too early after
+					 RESET_TIMEOUT */
 	VDUSE_EVENT_DRIVER_FAILED,    /* the driver gave up (status FAILED) */
 	VDUSE_EVENT_QUEUE_BROKEN,     /* arg: queue index */
-	VDUSE_EVENT_MEMORY,	      /* arg: -errno; rings could not be mapped, no I/O is served */
+	VDUSE_EVENT_MEMORY,	      /* arg: -errno; see below */
 	VDUSE_EVENT_BROKEN,	      /* the kernel gave the device up (a message timed out) */
 };
+
+/*
+ * VDUSE_EVENT_MEMORY: rings or memory of the driver could not be mapped (or, -EUCLEAN,
+ * a ring in use does not fit its in-flight record), so I/O waits in a queue. It is too
+ * late to refuse the driver. What may pass (-ENOMEM, -EMFILE, ...) is tried again at
+ * growing intervals through vduse_dev_deadline_ns(), for ever and silently;
+ * VDUSE_EVENT_DRIVER_OK follows each attempt that gets the rings. -EUCLEAN is final: only
+ * a reset by the driver, or a reboot, ends the wait. Told once between two DRIVER_OK
+ * statuses.
+ */
 
 /**
  * struct vduse_dev_params - what a device needs
@@ -52,7 +64,7 @@ enum vduse_event {
  * @inflight: memory of queue_cnt * vq_inflight_bytes(queue_size), which
  *            outlives the process, zeroed when new; NULL: none, no recovery
  * @drain_deadline_ms: how long a reset may wait for backend I/O; below msg_timeout
- * @event: @arg as the event says, else 0
+ * @event: @arg as the event says, else 0. May be called from within vduse_dev_new()
  */
 struct vduse_dev_params {
 	const struct vduse_sys *sys;
@@ -75,12 +87,13 @@ struct vduse_dev;
  * (this process succeeds a dead one), the rings taken over and served
  * Return: 0; -ENOMEM; -errno of vdev_new(); -EPERM the kernel gave the device up.
  */
-int vduse_dev_new(const struct vduse_dev_params *params, struct vduse_dev **ret_dev)
-	VBLK_MUST_CHECK;
+int vduse_dev_new(const struct vduse_dev_params *params,
+		  struct vduse_dev **ret_dev) VBLK_MUST_CHECK;
 
 /**
  * vduse_dev_free() - give the device back: closes the descriptor
- * Only after the device was detached from the bus (or before it ever was attached).
+ * Only after the device was detached from the bus (or before it ever was attached):
+ * without the driver's reset it waits for backend I/O.
  * NULL is fine.
  */
 void vduse_dev_free(struct vduse_dev *dev);

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Life of a device. All decisions hang on two facts: what the driver wants
+ * (want_running) and whether the queues have let go of the past (vdev STOPPED).
+ * Whenever they are STOPPED, vduse_dev_settle() brings the one to the other.
+ */
+#include "vblk/vduse/vduse_dev.h"
+
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "vblk/util/clock.h"
+#include "vblk/util/math.h"
+#include "vduse_priv.h"
+
+/* Between attempts to map what could not be mapped. */
+#define RETRY_DELAY_MIN_MS 100u
+#define RETRY_DELAY_MAX_MS 5000u
+#define INJECT_TRIES	   3
+
+/* Queue thread. */
+static void dev_inject_irq(void *ctx, unsigned int idx)
+{
+	struct vduse_dev *dev = ctx;
+	uint32_t arg = idx;
+	int i;
+
+	/*
+	 * EINVAL: the kernel has our answer to DRIVER_OK, but its thread did not
+	 * get to note the new status. No request can be there in that moment, so
+	 * this is for peace of mind; and after a reset it is right to give up.
+	 */
+	for (i = 0; i < INJECT_TRIES; i++) {
+		if (vduse_ioctl(dev, VDUSE_VQ_INJECT_IRQ, &arg) != -EINVAL)
+			return;
+		(void)sched_yield();
+	}
+}
+
+/* Queue thread. */
+static int dev_map_get(void *ctx, struct memmap **ret_map)
+{
+	struct vduse_dev *dev = ctx;
+
+	return vduse_mem_get(&dev->mem, ret_map);
+}
+
+static void dev_stopped(void *ctx)
+{
+	vduse_dev_settle(ctx);
+}
+
+static void dev_queue_broken(void *ctx, unsigned int idx, enum vq_fault fault)
+{
+	struct vduse_dev *dev = ctx;
+
+	(void)fault;
+	dev->event(dev->ctx, VDUSE_EVENT_QUEUE_BROKEN, (int)idx);
+}
+
+static void dev_report_memory(struct vduse_dev *dev, int err)
+{
+	if (dev->memory_reported)
+		return;
+	dev->memory_reported = true;
+	dev->event(dev->ctx, VDUSE_EVENT_MEMORY, err);
+}
+
+/*
+ * The driver believes in a working device and its requests wait in the ring;
+ * refusing anything now would not reach it. What can be done is to try again:
+ * shortage of memory or descriptors passes, and nothing is lost meanwhile.
+ */
+static void dev_retry_later(struct vduse_dev *dev, int err)
+{
+	dev_report_memory(dev, err);
+	/* A record that does not fit now will not fit later. */
+	if (err == -EUCLEAN)
+		return;
+	dev->retry_delay_ms =
+		MIN(MAX(dev->retry_delay_ms * 2, RETRY_DELAY_MIN_MS), RETRY_DELAY_MAX_MS);
+	dev->retry_ns = clock_now_ns() + dev->retry_delay_ms * NSEC_PER_MSEC;
+}
+
+static void dev_queue_failed(void *ctx, unsigned int idx, int err)
+{
+	struct vduse_dev *dev = ctx;
+
+	(void)idx;
+	if (dev->want_running)
+		dev_retry_later(dev, err);
+}
+
+static const struct vdev_transport_ops dev_ops = {
+	.inject_irq = dev_inject_irq,
+	.map_get = dev_map_get,
+	.stopped = dev_stopped,
+	.queue_broken = dev_queue_broken,
+	.queue_failed = dev_queue_failed,
+};
+
+void vduse_dev_start(struct vduse_dev *dev)
+{
+	int r;
+
+	if (!dev->want_running || vdev_state(dev->vdev) != VDEV_STOPPED)
+		return;
+	dev->retry_ns = 0;
+	r = vduse_rings_map(dev);
+	if (r >= 0)
+		r = vdev_start(dev->vdev, dev->vdev_rings);
+	if (r < 0) {
+		dev_retry_later(dev, r);
+		return;
+	}
+	/* From here on the rings have a history: another start goes on with it. */
+	dev->rings_in_use = true;
+	dev->event(dev->ctx, VDUSE_EVENT_DRIVER_OK, 0);
+}
+
+void vduse_dev_settle(struct vduse_dev *dev)
+{
+	bool was_reset = dev->reset_wanted;
+	bool was_in_use = dev->rings_in_use;
+
+	/*
+	 * At every stop, because a driver that comes back gets other pages at the
+	 * same addresses, and the old mapping would go on showing the old ones.
+	 */
+	vduse_mem_drop(&dev->mem);
+	vduse_rings_unmap(dev);
+	if (was_reset) {
+		dev->reset_wanted = false;
+		dev->rings_in_use = false;
+		vduse_rings_clear_records(dev);
+		vduse_msg_answer(dev, &dev->reset, VDUSE_REQ_RESULT_OK);
+		if (was_in_use)
+			dev->event(dev->ctx, VDUSE_EVENT_RESET, 0);
+	}
+	vduse_dev_start(dev);
+	vduse_msg_answer(dev, &dev->iotlb, VDUSE_REQ_RESULT_OK);
+}
+
+/* Requests of the predecessor may have been answered without an interrupt: one for all. */
+static void dev_inject_all(struct vduse_dev *dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < dev->blk->queue_cnt; i++) {
+		uint32_t arg = i;
+
+		if (dev->vdev_rings[i].enabled)
+			(void)vduse_ioctl(dev, VDUSE_VQ_INJECT_IRQ, &arg);
+	}
+}
+
+/*
+ * Where the driver has negotiated already, we succeed a process that died. No
+ * call tells the status; queues that are ready are served. Messages that the
+ * predecessor left unanswered come again.
+ */
+static int dev_adopt(struct vduse_dev *dev)
+{
+	int r;
+
+	r = vduse_ioctl(dev, VDUSE_DEV_GET_FEATURES, &dev->features);
+	if (r < 0)
+		return r;
+	if (!dev->features || !vduse_rings_have_more(dev))
+		return 0;
+	dev->status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
+		      VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK;
+	dev->want_running = true;
+	dev->rings_in_use = true;
+	vduse_dev_start(dev);
+	dev_inject_all(dev);
+	return 0;
+}
+
+static uint64_t umem_bytes(const struct vduse_dev_params *params)
+{
+	switch (params->umem) {
+	case VDUSE_UMEM_AUTO:
+		return params->blk->limits.direct ? params->bounce_bytes : 0;
+	case VDUSE_UMEM_ON:
+		return params->bounce_bytes;
+	case VDUSE_UMEM_OFF:
+		break;
+	}
+	return 0;
+}
+
+static int dev_init_inflight(struct vduse_dev *dev, void *inflight)
+{
+	if (!inflight) {
+		/* Not for a successor, but a restart of the queues needs one, too. */
+		dev->own_inflight =
+			calloc(dev->blk->queue_cnt, vq_inflight_bytes(dev->blk->queue_size));
+		if (!dev->own_inflight)
+			return -ENOMEM;
+		inflight = dev->own_inflight;
+	}
+	dev->inflight = inflight;
+	return 0;
+}
+
+static int dev_init(struct vduse_dev *dev, const struct vduse_dev_params *params)
+{
+	struct vdev_params vdev_params = {
+		.bdev = params->bdev,
+		.blk = params->blk,
+		.ops = &dev_ops,
+		.ctx = dev,
+		.sched_batch = params->sched_batch,
+	};
+	int r;
+
+	r = dev_init_inflight(dev, params->inflight);
+	if (r < 0)
+		return r;
+	r = vdev_new(&vdev_params, &dev->vdev);
+	if (r < 0)
+		return r;
+	return dev_adopt(dev);
+}
+
+int vduse_dev_new(const struct vduse_dev_params *params, struct vduse_dev **ret_dev)
+{
+	struct vduse_dev *dev;
+	int r;
+
+	dev = calloc(1, sizeof(*dev));
+	if (!dev) {
+		params->sys->close(params->sys->ctx, params->fd);
+		return -ENOMEM;
+	}
+	dev->sys = params->sys;
+	dev->fd = params->fd;
+	dev->blk = params->blk;
+	dev->event = params->event;
+	dev->ctx = params->ctx;
+	dev->drain_deadline_ms = params->drain_deadline_ms;
+	vduse_mem_init(&dev->mem, dev->sys, dev->fd, umem_bytes(params));
+	r = dev_init(dev, params);
+	if (r < 0) {
+		vduse_dev_free(dev);
+		return r;
+	}
+	*ret_dev = dev;
+	return 0;
+}
+
+/* For a driver that went without a reset; waits for the backend. */
+static void dev_drain(struct vduse_dev *dev)
+{
+	struct pollfd pfd = { .fd = vdev_event_fd(dev->vdev), .events = POLLIN };
+
+	dev->want_running = false;
+	vdev_stop(dev->vdev);
+	while (vdev_state(dev->vdev) != VDEV_STOPPED) {
+		(void)poll(&pfd, 1, -1);
+		vdev_handle_events(dev->vdev);
+	}
+}
+
+void vduse_dev_free(struct vduse_dev *dev)
+{
+	if (!dev)
+		return;
+	if (dev->vdev) {
+		dev_drain(dev);
+		vdev_free(dev->vdev);
+	}
+	vduse_rings_unmap(dev);
+	dev->sys->close(dev->sys->ctx, dev->fd);
+	vduse_mem_fini(&dev->mem);
+	free(dev->own_inflight);
+	free(dev);
+}
+
+int vduse_dev_fd(const struct vduse_dev *dev)
+{
+	return dev->fd;
+}
+
+/* Signalled without a message: after a timeout every ioctl is refused, for good. */
+static void dev_check_broken(struct vduse_dev *dev)
+{
+	uint64_t features;
+
+	if (dev->broken || vduse_ioctl(dev, VDUSE_DEV_GET_FEATURES, &features) != -EPERM)
+		return;
+	dev->broken = true;
+	dev->event(dev->ctx, VDUSE_EVENT_BROKEN, 0);
+}
+
+void vduse_dev_handle(struct vduse_dev *dev)
+{
+	unsigned int cnt = 0;
+	int r;
+
+	for (;;) {
+		r = vduse_msg_handle(dev);
+		if (r == 0)
+			cnt++;
+		else if (r != -EINTR)
+			break;
+	}
+	if (!cnt)
+		dev_check_broken(dev);
+}
+
+int vduse_dev_queue_fd(const struct vduse_dev *dev)
+{
+	return vdev_event_fd(dev->vdev);
+}
+
+void vduse_dev_handle_queues(struct vduse_dev *dev)
+{
+	vdev_handle_events(dev->vdev);
+}
+
+static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
+{
+	if (!a_ns || !b_ns)
+		return a_ns | b_ns;
+	return MIN(a_ns, b_ns);
+}
+
+uint64_t vduse_dev_deadline_ns(const struct vduse_dev *dev)
+{
+	uint64_t at_ns = dev->retry_ns;
+
+	if (dev->reset.pending)
+		at_ns = earlier(at_ns, dev->reset.deadline_ns);
+	if (dev->iotlb.pending)
+		at_ns = earlier(at_ns, dev->iotlb.deadline_ns);
+	return at_ns;
+}
+
+void vduse_dev_handle_deadline(struct vduse_dev *dev)
+{
+	uint64_t now_ns = clock_now_ns();
+
+	vduse_msg_expire(dev, now_ns);
+	if (!dev->retry_ns || now_ns < dev->retry_ns)
+		return;
+	dev->retry_ns = 0;
+	/* A queue without memory runs and must be stopped first; settle starts it again. */
+	if (vdev_state(dev->vdev) == VDEV_STOPPED)
+		vduse_dev_start(dev);
+	else
+		vdev_stop(dev->vdev);
+}
+
+void vduse_dev_info(const struct vduse_dev *dev, struct vduse_dev_info *ret_info)
+{
+	struct vdev_queue_info queue;
+	uint64_t recovered = 0;
+	unsigned int i;
+
+	for (i = 0; i < dev->blk->queue_cnt; i++) {
+		vdev_queue_info(dev->vdev, i, &queue);
+		recovered += queue.stats.recovered;
+	}
+	*ret_info = (struct vduse_dev_info){
+		.status = dev->status,
+		.features = dev->features,
+		.umem = __atomic_load_n(&dev->mem.umem_registered, __ATOMIC_RELAXED),
+		.broken = dev->broken,
+		.draining = vdev_state(dev->vdev) == VDEV_DRAINING,
+		.recovered = (unsigned int)recovered,
+	};
+}
+
+const struct vdev *vduse_dev_vdev(const struct vduse_dev *dev)
+{
+	return dev->vdev;
+}

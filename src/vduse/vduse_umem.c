@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The memory that requests point into. By default the kernel's bounce pages,
+ * mapped; or memory of our own put in their place (UMEM), which io_uring can
+ * register once and for all. UMEM is never needed: what goes wrong with it
+ * ends with the plain mapping, except where the kernel's pages would then be
+ * out of reach.
+ */
+#include "vduse_priv.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+/* Faults every page in now, so that pinning them at the first request is quick. */
+static void umem_prefault(void *va, size_t bytes)
+{
+	if (madvise(va, bytes, MADV_POPULATE_WRITE) < 0)
+		memset(va, 0, bytes);
+	/* Data of users does not belong into a core file. */
+	(void)madvise(va, bytes, MADV_DONTDUMP);
+}
+
+/* A shared file, so that a fork() does not part us from the pages the kernel pinned. */
+static void umem_new(struct vduse_mem *mem, uint64_t bytes)
+{
+	void *va;
+	int fd;
+
+	if (!bytes || bytes > SIZE_MAX / 2)
+		return;
+	fd = memfd_create("vblk-umem", MFD_CLOEXEC);
+	if (fd < 0)
+		return;
+	va = MAP_FAILED;
+	if (ftruncate(fd, (off_t)bytes) == 0)
+		va = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (va == MAP_FAILED) {
+		(void)close(fd);
+		return;
+	}
+	umem_prefault(va, bytes);
+	mem->umem = va;
+	mem->umem_bytes = bytes;
+	mem->umem_fd = fd;
+}
+
+void vduse_mem_init(struct vduse_mem *mem, const struct vduse_sys *sys, int dev_fd,
+		    uint64_t umem_bytes)
+{
+	*mem = (struct vduse_mem){ .sys = sys, .dev_fd = dev_fd, .umem_fd = -1 };
+	(void)pthread_mutex_init(&mem->lock, NULL);
+	umem_new(mem, umem_bytes);
+}
+
+void vduse_mem_fini(struct vduse_mem *mem)
+{
+	memmap_unref(mem->map);
+	mem->map = NULL;
+	if (mem->umem) {
+		(void)munmap(mem->umem, mem->umem_bytes);
+		(void)close(mem->umem_fd);
+		mem->umem = NULL;
+	}
+	(void)pthread_mutex_destroy(&mem->lock);
+}
+
+static int umem_ioctl(struct vduse_mem *mem, unsigned long request)
+{
+	struct vduse_iova_umem arg = {
+		.uaddr = (uintptr_t)mem->umem,
+		.iova = 0,
+		.size = mem->umem_bytes,
+	};
+
+	if (request == VDUSE_IOTLB_DEREG_UMEM)
+		arg.uaddr = 0;
+	return mem->sys->ioctl(mem->sys->ctx, mem->dev_fd, request, &arg);
+}
+
+static bool umem_is_possible(struct vduse_mem *mem)
+{
+	struct vduse_iova_info info = { .start = 0, .last = 0 };
+
+	if (mem->sys->ioctl(mem->sys->ctx, mem->dev_fd, VDUSE_IOTLB_GET_INFO, &info) < 0)
+		return false;
+	return (info.capability & VDUSE_IOVA_CAP_UMEM) && info.start == 0 &&
+	       info.last == mem->umem_bytes - 1;
+}
+
+/*
+ * Returns 1 when requests are in our memory from now on, 0 when they stay in
+ * the kernel's, -EEXIST when they are in memory of somebody else.
+ */
+static int umem_register(struct vduse_mem *mem)
+{
+	int r;
+
+	/* A registration survives the driver's resets, until the descriptor is closed. */
+	if (mem->umem_registered)
+		return 1;
+	if (!mem->umem || !umem_is_possible(mem))
+		return 0;
+	r = umem_ioctl(mem, VDUSE_IOTLB_REG_UMEM);
+	if (r == -EEXIST) {
+		/*
+		 * A predecessor that shared this open file registered its own. The
+		 * kernel copies back what is in use, so nothing gets lost; while it
+		 * stands, the kernel's pages raise SIGBUS.
+		 */
+		if (umem_ioctl(mem, VDUSE_IOTLB_DEREG_UMEM) < 0)
+			return -EEXIST;
+		r = umem_ioctl(mem, VDUSE_IOTLB_REG_UMEM);
+	}
+	if (r < 0)
+		return 0;
+	__atomic_store_n(&mem->umem_registered, true, __ATOMIC_RELAXED);
+	return 1;
+}
+
+static int mem_map(struct vduse_mem *mem)
+{
+	struct memmap_region bounce = {
+		.iova = 0,
+		.len_bytes = mem->umem_bytes,
+		.va = mem->umem,
+		.perm = MEMMAP_READ | MEMMAP_WRITE,
+		.pinned = true,
+		.fd = mem->umem_fd,
+	};
+	int r;
+
+	r = umem_register(mem);
+	if (r < 0)
+		return r;
+	if (r > 0)
+		return vduse_iotlb_memmap(mem->sys, mem->dev_fd, mem->umem_bytes, &bounce,
+					  &mem->map);
+	return vduse_iotlb_memmap(mem->sys, mem->dev_fd, 0, NULL, &mem->map);
+}
+
+int vduse_mem_get(struct vduse_mem *mem, struct memmap **ret_map)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&mem->lock);
+	if (!mem->map)
+		r = mem_map(mem);
+	if (r == 0)
+		*ret_map = memmap_ref(mem->map);
+	pthread_mutex_unlock(&mem->lock);
+	return r;
+}
+
+void vduse_mem_drop(struct vduse_mem *mem)
+{
+	/* Never contended: see struct vduse_mem. */
+	pthread_mutex_lock(&mem->lock);
+	memmap_unref(mem->map);
+	mem->map = NULL;
+	pthread_mutex_unlock(&mem->lock);
+}
