@@ -19,6 +19,7 @@ static const struct {
 } registry[] = {
 	{ "null", &bdev_null_ops },
 	{ "mem", &bdev_mem_ops },
+	{ "file", &bdev_uring_ops },
 };
 
 const char *bdev_op_str(enum bdev_op op)
@@ -66,7 +67,8 @@ static int find_ops(const char *spec, const struct bdev_ops **ret_ops, char why[
 				"'%s' is neither a file nor a known kind of backend (" KNOWN_SCHEMES
 				", or a path)",
 				spec);
-	return bdev_why(why, -EOPNOTSUPP, "'%s': files are not built in", spec);
+	*ret_ops = &bdev_uring_ops;
+	return 0;
 }
 
 int bdev_open(const struct bdev_params *params, struct bdev **ret_bdev, char why[BDEV_WHY_MAX])

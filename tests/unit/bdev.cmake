@@ -1,2 +1,13 @@
 # SPDX-License-Identifier: MIT
 vblk_unit_test(bdev SOURCES test_bdev.c test_bdev_fixture.c LIBS vblk_bdev)
+
+# These look behind the contract, so they see the private headers.
+foreach(name bdev_uring bdev_open bdev_offload bdev_inject)
+	vblk_unit_test(${name} SOURCES test_${name}.c test_bdev_fixture.c LIBS vblk_bdev)
+	target_include_directories(test_${name} PRIVATE ${PROJECT_SOURCE_DIR}/src/bdev)
+endforeach()
+# Counts allocations of everything that is linked in.
+target_link_options(test_bdev_uring PRIVATE
+	-Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=aligned_alloc)
+# Answers of the kernel that a healthy file never gives.
+target_link_options(test_bdev_inject PRIVATE -Wl,--wrap=preadv2 -Wl,--wrap=pwritev2)

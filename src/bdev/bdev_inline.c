@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The page cache often has the answer at once. Asking it directly saves the
+ * ring's bookkeeping and, where the file system cannot do non-blocking I/O,
+ * two context switches to a kernel worker.
+ */
+#include "bdev_uring.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/uio.h>
+
+#include "vblk/util/math.h"
+
+/* Refusals in a row before attempts become rare, and how rare they become. */
+#define REFUSALS_FREE  4u
+#define SKIP_FIRST_CNT 16u
+#define SKIP_DOUBLINGS 6u
+
+static ssize_t rw_now(const struct uring_queue *q, const struct bdev_io *io, uint64_t pos_bytes,
+		      const struct iovec *iov, unsigned int iov_cnt, int flags)
+{
+	int cnt = (int)MIN(iov_cnt, (unsigned int)IOV_MAX);
+	ssize_t n;
+
+	if (uring_io_is_write(io))
+		n = pwritev2(q->fd, iov, cnt, (off_t)pos_bytes, flags);
+	else
+		n = preadv2(q->fd, iov, cnt, (off_t)pos_bytes, flags);
+	return n < 0 ? -errno : n;
+}
+
+/* The file refuses at times: each refusal in a row makes the next attempt rarer. */
+static void note_refusal(struct inline_verdict *v)
+{
+	unsigned int over;
+
+	if (v->refused_cnt < REFUSALS_FREE + SKIP_DOUBLINGS)
+		v->refused_cnt++;
+	if (v->refused_cnt < REFUSALS_FREE)
+		return;
+	over = v->refused_cnt - REFUSALS_FREE;
+	v->skip_cnt = SKIP_FIRST_CNT << over;
+}
+
+uint64_t uring_inline_try(struct uring_queue *q, const struct bdev_io *io)
+{
+	bool is_write = uring_io_is_write(io);
+	struct inline_verdict *v = &q->inline_verdict[is_write];
+	ssize_t n;
+
+	/* Nothing of these files is on a device: waiting is only ever for memory. */
+	if (q->dev->is_ram_fs) {
+		n = rw_now(q, io, io->offset_bytes, io->iov, io->iov_cnt, 0);
+		return n > 0 ? (uint64_t)n : 0;
+	}
+	if (v->never)
+		return 0;
+	if (v->skip_cnt) {
+		v->skip_cnt--;
+		return 0;
+	}
+	n = rw_now(q, io, io->offset_bytes, io->iov, io->iov_cnt, RWF_NOWAIT);
+	if (n > 0)
+		v->refused_cnt = 0;
+	else if (n == -EOPNOTSUPP)
+		v->never = true;
+	else if (n == -EAGAIN)
+		note_refusal(v);
+	/* Other errors and the end of the file: io_uring will find and report them. */
+	return n > 0 ? (uint64_t)n : 0;
+}
