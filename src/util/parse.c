@@ -9,21 +9,25 @@
 
 #define SERIAL_MAX 20
 
-/* Digits only; *@ret_end is the first character after them. */
+/*
+ * Digits only; *@ret_end is the first character after them, also with -ERANGE:
+ * "not a number" is a better answer than "too large" when text follows.
+ */
 static int parse_digits(const char *text, uint64_t *ret_value, const char **ret_end)
 {
+	bool too_large = false;
 	uint64_t value = 0;
 	const char *p = text;
 
-	for (; *p >= '0' && *p <= '9'; p++) {
-		if (__builtin_mul_overflow(value, 10u, &value) ||
-		    __builtin_add_overflow(value, (uint64_t)(*p - '0'), &value))
-			return -ERANGE;
-	}
+	for (; *p >= '0' && *p <= '9'; p++)
+		too_large = too_large || __builtin_mul_overflow(value, 10u, &value) ||
+			    __builtin_add_overflow(value, (uint64_t)(*p - '0'), &value);
 	if (p == text)
 		return -EINVAL;
-	*ret_value = value;
 	*ret_end = p;
+	if (too_large)
+		return -ERANGE;
+	*ret_value = value;
 	return 0;
 }
 
@@ -34,10 +38,10 @@ int parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret_value)
 	int r;
 
 	r = parse_digits(text, &value, &end);
+	if (r == -EINVAL || *end)
+		return -EINVAL;
 	if (r < 0)
 		return r;
-	if (*end)
-		return -EINVAL;
 	if (value < min || value > max)
 		return -ERANGE;
 	*ret_value = value;
@@ -66,13 +70,15 @@ int parse_size_bytes(const char *text, uint64_t *ret_bytes)
 	int r, shift = 0;
 
 	r = parse_digits(text, &value, &end);
-	if (r < 0)
+	if (r == -EINVAL)
 		return r;
 	if (*end) {
 		shift = unit_shift(*end);
 		if (shift < 0 || end[1])
 			return -EINVAL;
 	}
+	if (r < 0)
+		return r;
 	if (value > ((uint64_t)INT64_MAX >> shift))
 		return -ERANGE;
 	*ret_bytes = value << shift;

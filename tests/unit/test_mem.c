@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+#include <check.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "vblk/mem/memmap.h"
+#include "vblk/util/compiler.h"
+
+#define RW (MEMMAP_READ | MEMMAP_WRITE)
+
+static char mem[65536];
+
+#define REGION(at, len, where, perms)                                                      \
+	{                                                                                  \
+		.iova = (at), .len_bytes = (len), .va = (where), .perm = (perms), .fd = -1 \
+	}
+
+static const struct {
+	struct memmap_region regions[3];
+	unsigned int cnt;
+	int result;
+} new_cases[] = {
+	{ .cnt = 0, .result = 0 },
+	{ { REGION(0, 4096, mem, RW) }, 1, 0 },
+	{ { REGION(0, 0, mem, RW) }, 1, -EINVAL },		/* empty */
+	{ { REGION(0, 4096, NULL, RW) }, 1, -EINVAL },		/* nowhere */
+	{ { REGION(UINT64_MAX - 4095, 4096, mem, RW) }, 1, 0 }, /* ends at 2^64 */
+	{ { REGION(UINT64_MAX - 4095, 4097, mem, RW) }, 1, -EINVAL },
+	{ { REGION(0, UINT64_MAX, mem, RW) }, 1, -EINVAL }, /* our addresses wrap */
+	{ { REGION(4096, 4096, mem, RW), REGION(0, 4096, mem, RW) }, 2, 0 }, /* unsorted */
+	{ { REGION(0, 4096, mem, RW), REGION(0, 4096, mem, RW) }, 2, -EINVAL },
+	{ { REGION(0, 4097, mem, RW), REGION(4096, 4096, mem, RW) }, 2, -EINVAL },
+	{ { REGION(0, 8192, mem, RW), REGION(4096, 1, mem, RW) }, 2, -EINVAL }, /* inside */
+	{ { REGION(8192, 1, mem, RW), REGION(0, 1, mem, RW), REGION(8192, 1, mem, RW) },
+	  3,
+	  -EINVAL },
+};
+
+START_TEST(new_checks_the_regions)
+{
+	struct memmap *map = NULL;
+
+	ck_assert_int_eq(memmap_new(new_cases[_i].regions, new_cases[_i].cnt, NULL, NULL, &map),
+			 new_cases[_i].result);
+	ck_assert_int_eq(map != NULL, new_cases[_i].result == 0);
+	memmap_unref(map);
+}
+END_TEST
+
+START_TEST(more_regions_than_the_limit_are_refused)
+{
+	struct memmap_region *regions = calloc(MEMMAP_REGIONS_MAX + 1, sizeof(*regions));
+	struct memmap *map;
+
+	ck_assert_ptr_nonnull(regions);
+	for (unsigned int i = 0; i <= MEMMAP_REGIONS_MAX; i++)
+		regions[i] = (struct memmap_region)REGION(i * 16, 16, mem, RW);
+	ck_assert_int_eq(memmap_new(regions, MEMMAP_REGIONS_MAX + 1, NULL, NULL, &map), -EINVAL);
+	ck_assert_int_eq(memmap_new(regions, MEMMAP_REGIONS_MAX, NULL, NULL, &map), 0);
+	memmap_unref(map);
+	free(regions);
+}
+END_TEST
+
+/* Out of order; a hole at 0x3000; the last region ends at 2^64. */
+static struct memmap *sample_map(void)
+{
+	static const struct memmap_region regions[] = {
+		REGION(UINT64_MAX - 0xfff, 0x1000, mem + 0x8000, RW),
+		REGION(0x2000, 0x1000, mem + 0x1000, MEMMAP_READ),
+		REGION(0x4000, 0x1000, mem + 0x4000, MEMMAP_WRITE),
+		REGION(0x1000, 0x1000, mem, RW),
+	};
+	struct memmap *map;
+
+	ck_assert_int_eq(memmap_new(regions, ARRAY_SIZE(regions), NULL, NULL, &map), 0);
+	return map;
+}
+
+static const struct {
+	uint64_t iova, len;
+	unsigned int perm;
+	void *va;
+	uint64_t part;
+} translate_cases[] = {
+	{ 0x1000, 1, MEMMAP_READ, mem, 1 },
+	{ 0x1000, 0x1000, RW, mem, 0x1000 },
+	{ 0x1fff, 1, RW, mem + 0xfff, 1 },
+	{ 0x1800, 0x1000, MEMMAP_READ, mem + 0x800, 0x800 }, /* goes on in the next region */
+	{ 0x2000, 1, MEMMAP_READ, mem + 0x1000, 1 },
+	{ 0x2000, 1, MEMMAP_WRITE, NULL, 0 },
+	{ 0x2000, 1, RW, NULL, 0 },
+	{ 0x4000, 1, MEMMAP_READ, NULL, 0 },
+	{ 0x4000, 1, MEMMAP_WRITE, mem + 0x4000, 1 },
+	{ 0x2800, 0x2000, MEMMAP_READ, mem + 0x1800, 0x800 }, /* the hole is the next call's */
+	{ 0x0fff, 2, MEMMAP_READ, NULL, 0 },
+	{ 0x3000, 1, MEMMAP_READ, NULL, 0 },
+	{ 0x5000, 1, MEMMAP_READ, NULL, 0 },
+	{ 0, 1, MEMMAP_READ, NULL, 0 },
+	{ 0x1000, 0, MEMMAP_READ, NULL, 0 },
+	{ UINT64_MAX, 1, RW, mem + 0x8fff, 1 },
+	{ UINT64_MAX - 0xfff, 0x1000, RW, mem + 0x8000, 0x1000 },
+	{ UINT64_MAX - 0xfff, 0x1001, RW, NULL, 0 }, /* wraps */
+	{ 0x1000, UINT64_MAX, MEMMAP_READ, NULL, 0 },
+	{ 0x1000, UINT64_MAX - 0xfff, MEMMAP_READ, mem, 0x1000 }, /* ends exactly at 2^64 */
+};
+
+START_TEST(translate_finds_the_contiguous_part)
+{
+	struct memmap *map = sample_map();
+	uint64_t part = 0;
+
+	ck_assert_ptr_eq(memmap_translate(map, translate_cases[_i].iova, translate_cases[_i].len,
+					  translate_cases[_i].perm, &part),
+			 translate_cases[_i].va);
+	ck_assert_uint_eq(part, translate_cases[_i].part);
+	memmap_unref(map);
+}
+END_TEST
+
+START_TEST(regions_are_listed_in_order)
+{
+	struct memmap *map = sample_map();
+	const struct memmap_region *regions;
+	unsigned int cnt;
+
+	regions = memmap_regions(map, &cnt);
+	ck_assert_uint_eq(cnt, 4);
+	for (unsigned int i = 1; i < cnt; i++)
+		ck_assert(regions[i - 1].iova < regions[i].iova);
+	memmap_unref(map);
+}
+END_TEST
+
+START_TEST(an_empty_map_translates_nothing)
+{
+	struct memmap *map;
+	uint64_t part;
+
+	ck_assert_int_eq(memmap_new(NULL, 0, NULL, NULL, &map), 0);
+	ck_assert_ptr_null(memmap_translate(map, 0, 1, 0, &part));
+	memmap_unref(map);
+}
+END_TEST
+
+static void count_release(void *ctx)
+{
+	(*(unsigned int *)ctx)++;
+}
+
+START_TEST(release_runs_once_with_the_last_reference)
+{
+	static const struct memmap_region region = REGION(0, 1, mem, RW);
+	unsigned int released_cnt = 0;
+	struct memmap *map;
+
+	ck_assert_int_eq(memmap_new(&region, 1, count_release, &released_cnt, &map), 0);
+	ck_assert_ptr_eq(memmap_ref(map), map);
+	memmap_unref(map);
+	ck_assert_uint_eq(released_cnt, 0);
+	memmap_unref(map);
+	ck_assert_uint_eq(released_cnt, 1);
+	memmap_unref(NULL);
+}
+END_TEST
+
+START_TEST(release_does_not_run_when_new_fails)
+{
+	static const struct memmap_region region = REGION(0, 0, mem, RW);
+	unsigned int released_cnt = 0;
+	struct memmap *map;
+
+	ck_assert_int_eq(memmap_new(&region, 1, count_release, &released_cnt, &map), -EINVAL);
+	ck_assert_uint_eq(released_cnt, 0);
+}
+END_TEST
+
+static void *use_and_drop(void *arg)
+{
+	struct memmap *map = arg;
+
+	for (int i = 0; i < 10000; i++) {
+		uint64_t part;
+
+		memmap_ref(map);
+		ck_assert_ptr_nonnull(memmap_translate(map, 0x1000, 1, MEMMAP_READ, &part));
+		memmap_unref(map);
+	}
+	memmap_unref(map);
+	return NULL;
+}
+
+START_TEST(references_are_counted_across_threads)
+{
+	static const struct memmap_region region = REGION(0x1000, 16, mem, RW);
+	unsigned int released_cnt = 0;
+	pthread_t threads[3];
+	struct memmap *map;
+
+	ck_assert_int_eq(memmap_new(&region, 1, count_release, &released_cnt, &map), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, use_and_drop, memmap_ref(map)),
+				 0);
+	memmap_unref(map);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_uint_eq(released_cnt, 1);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("mem");
+	TCase *tc = tcase_create("memmap");
+	SRunner *sr = srunner_create(s);
+	int failed;
+
+	suite_add_tcase(s, tc);
+	tcase_add_loop_test(tc, new_checks_the_regions, 0, ARRAY_SIZE(new_cases));
+	tcase_add_test(tc, more_regions_than_the_limit_are_refused);
+	tcase_add_loop_test(tc, translate_finds_the_contiguous_part, 0,
+			    ARRAY_SIZE(translate_cases));
+	tcase_add_test(tc, regions_are_listed_in_order);
+	tcase_add_test(tc, an_empty_map_translates_nothing);
+	tcase_add_test(tc, release_runs_once_with_the_last_reference);
+	tcase_add_test(tc, release_does_not_run_when_new_fails);
+	tcase_add_test(tc, references_are_counted_across_threads);
+	srunner_run_all(sr, CK_NORMAL);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed != 0;
+}

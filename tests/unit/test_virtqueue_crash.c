@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The process may die before any store into the ring or the record. Here it
+ * does: a scenario runs once for each store and is cut there; a successor
+ * recovers, and is cut at each of its stores too; a third one finishes. The
+ * driver must then have seen every request completed exactly once.
+ *
+ * VBLK_TEST_SEED in the environment chooses other scenarios.
+ */
+#include <check.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../src/virtqueue/vq_store.h"
+#include "ring_builder.h"
+#include "vblk/mem/memmap.h"
+#include "vblk/util/compiler.h"
+#include "vblk/virtqueue/vq.h"
+
+#define RING_SIZE  8u
+#define HEADS	   6u /* descriptors 6 and 7 are second ones of heads 0 and 1 */
+#define STEPS	   16u
+#define SCENARIOS  24
+#define ARENA_IOVA 0x40000u
+#define NO_CUT	   UINT_MAX
+
+/* What survives a death: the driver, and the memory. */
+static struct {
+	struct ring *ring;
+	struct memmap *map;
+	struct vq_inflight *rec;
+	bool pending[HEADS];
+	unsigned int made_cnt, done_cnt;
+	uint64_t rng;
+} world;
+
+/* What dies. */
+static struct {
+	struct vq *vq;
+	uint16_t held[RING_SIZE];
+	unsigned int held_cnt;
+} dev;
+
+static struct {
+	unsigned int stores_left;
+	unsigned int store_cnt;
+	jmp_buf death;
+} cut;
+
+void vq_store_hook(void)
+{
+	cut.store_cnt++;
+	if (cut.stores_left == NO_CUT)
+		return;
+	if (!cut.stores_left)
+		longjmp(cut.death, 1);
+	cut.stores_left--;
+}
+
+static unsigned int rnd(unsigned int below)
+{
+	world.rng = world.rng * 6364136223846793005ull + 1442695040888963407ull;
+	return (unsigned int)(world.rng >> 33) % below;
+}
+
+/* Head 0 and 1: two descriptors; 2 and 3: one; 4 and 5: indirect. */
+static void describe_heads(struct ring *r)
+{
+	uint64_t buf = ring_iova(r, ring_alloc(r, 64, 16));
+
+	for (unsigned int i = 0; i < RING_SIZE; i++)
+		ring_desc_set(r, i, .addr = buf, .len = 8, .flags = i < 2 ? VRING_DESC_F_NEXT : 0,
+			      .next = (uint16_t)(i + 6));
+	for (unsigned int i = 4; i < HEADS; i++) {
+		void *table = ring_alloc(r, 32, 16);
+
+		ring_table_set(table, 0, .addr = buf, .len = 8, .flags = VRING_DESC_F_NEXT,
+			       .next = 1);
+		ring_table_set(table, 1, .addr = buf, .len = 8, .flags = VRING_DESC_F_WRITE);
+		ring_desc_set(r, i, .addr = ring_iova(r, table), .len = 32,
+			      .flags = VRING_DESC_F_INDIRECT);
+	}
+}
+
+static void world_new(void)
+{
+	struct memmap_region region;
+
+	world.ring = ring_new(RING_SIZE, 0x10000, ARENA_IOVA);
+	region = (struct memmap_region){ .iova = ARENA_IOVA,
+					 .len_bytes = 0x10000,
+					 .va = world.ring->mem,
+					 .perm = MEMMAP_READ | MEMMAP_WRITE,
+					 .fd = -1 };
+	ck_assert_int_eq(memmap_new(&region, 1, NULL, NULL, &world.map), 0);
+	world.rec = calloc(1, vq_inflight_bytes(RING_SIZE));
+	ck_assert_ptr_nonnull(world.rec);
+	describe_heads(world.ring);
+	ck_assert_int_eq(vq_new(RING_SIZE, &dev.vq), 0);
+}
+
+static void world_free(void)
+{
+	vq_free(dev.vq);
+	memmap_unref(world.map);
+	free(world.rec);
+	ring_free(world.ring);
+}
+
+/* As at the first start: an unrelated ring has left a clean record. */
+static void world_reset(uint64_t seed)
+{
+	ring_set_start_idx(world.ring, (uint16_t)(65530 + seed % 8));
+	memset(world.rec, 0x5a, vq_inflight_bytes(RING_SIZE));
+	world.rec->size = VQ_INFLIGHT_CLEAN;
+	memset(world.pending, 0, sizeof(world.pending));
+	world.made_cnt = 0;
+	world.done_cnt = 0;
+	world.rng = seed * 2654435761u + 1;
+}
+
+static void driver_make(unsigned int max)
+{
+	for (unsigned int i = 0; i < max; i++) {
+		uint16_t head = (uint16_t)rnd(HEADS);
+
+		if (world.pending[head])
+			continue;
+		world.pending[head] = true;
+		world.made_cnt++;
+		ring_avail_add(world.ring, head);
+	}
+	ring_avail_show(world.ring);
+}
+
+static void driver_reap(void)
+{
+	uint16_t now = ring_used_idx(world.ring);
+
+	ck_assert_uint_le((uint16_t)(now - world.ring->used_idx), RING_SIZE);
+	for (; world.ring->used_idx != now; world.ring->used_idx++) {
+		uint32_t head = ring_used_elem(world.ring, world.ring->used_idx).id;
+
+		ck_assert_uint_lt(head, HEADS);
+		ck_assert_msg(world.pending[head], "head %u was completed twice", head);
+		world.pending[head] = false;
+		world.done_cnt++;
+	}
+}
+
+static void device_start(bool recover)
+{
+	struct vq_config cfg = {
+		.size = RING_SIZE,
+		.desc = world.ring->desc,
+		.avail = world.ring->avail,
+		.used = world.ring->used,
+		.event_idx = world.rng & 1,
+		.indirect = true,
+		.inflight = world.rec,
+		.recover = recover,
+	};
+
+	dev.held_cnt = 0;
+	vq_set_map(dev.vq, world.map);
+	ck_assert_int_eq(vq_start(dev.vq, &cfg), 0);
+}
+
+/* All memory of a dead process is gone. */
+static void device_dies(void)
+{
+	vq_free(dev.vq);
+	dev.held_cnt = 0;
+	ck_assert_int_eq(vq_new(RING_SIZE, &dev.vq), 0);
+}
+
+static void device_pop(unsigned int max)
+{
+	struct iovec iov[4];
+	struct vq_chain chain;
+
+	for (unsigned int i = 0; i < max; i++) {
+		int r = vq_pop(dev.vq, iov, ARRAY_SIZE(iov), &chain);
+
+		ck_assert_msg(r >= 0, "fault: %s", vq_fault_str(vq_fault(dev.vq)));
+		if (!r)
+			return;
+		ck_assert_msg(chain.head < HEADS && world.pending[chain.head],
+			      "head %u was taken and is not the device's", chain.head);
+		dev.held[dev.held_cnt++] = chain.head;
+	}
+}
+
+/* In any order. */
+static void device_push(unsigned int max)
+{
+	while (max-- && dev.held_cnt) {
+		unsigned int i = rnd(dev.held_cnt);
+		uint16_t head = dev.held[i];
+
+		dev.held[i] = dev.held[--dev.held_cnt];
+		vq_push(dev.vq, head, 1);
+	}
+}
+
+static void work_step(void)
+{
+	if (rnd(2))
+		driver_make(1 + rnd(4));
+	if (!rnd(3))
+		vq_kick_suppress(dev.vq);
+	if (rnd(4))
+		device_pop(rnd(5));
+	if (rnd(3))
+		device_push(rnd(4));
+	if (rnd(3))
+		(void)vq_publish(dev.vq);
+	if (!rnd(3) && vq_kick_enable(dev.vq))
+		device_pop(1);
+	if (rnd(3))
+		driver_reap();
+}
+
+/* The driver goes on while nobody is there. */
+static void driver_alone(void)
+{
+	if (rnd(2))
+		driver_reap();
+	if (rnd(2))
+		driver_make(rnd(6));
+}
+
+static void drain(void)
+{
+	device_pop(RING_SIZE);
+	device_push(RING_SIZE);
+	(void)vq_publish(dev.vq);
+	driver_reap();
+}
+
+static void life_fresh(void)
+{
+	device_start(false);
+	for (unsigned int i = 0; i < STEPS; i++)
+		work_step();
+}
+
+static void life_recovering(void)
+{
+	device_start(true);
+	ck_assert(vq_publish(dev.vq));
+	work_step();
+	work_step();
+	drain();
+}
+
+/* Runs @life until its store number @at; false when it ended before. */
+static bool dies_at(void (*life)(void), unsigned int at)
+{
+	cut.store_cnt = 0;
+	cut.stores_left = at;
+	if (setjmp(cut.death)) {
+		device_dies();
+		return true;
+	}
+	life();
+	return false;
+}
+
+static void check_all_done(void)
+{
+	for (unsigned int i = 0; i < HEADS; i++)
+		ck_assert_msg(!world.pending[i], "head %u was lost", i);
+	ck_assert_uint_eq(world.made_cnt, world.done_cnt);
+}
+
+/* The last one lives: everything is finished, and the ring goes on working. */
+static void finish(void)
+{
+	cut.stores_left = NO_CUT;
+	life_recovering();
+	drain();
+	check_all_done();
+	for (unsigned int i = 0; i < 3; i++) {
+		driver_make(RING_SIZE);
+		drain();
+		check_all_done();
+	}
+	vq_stop(dev.vq);
+}
+
+/* True when the first life reached store @first_at, the second store @second_at. */
+static bool run(uint64_t seed, unsigned int first_at, unsigned int second_at, bool *ret_first_died)
+{
+	bool second_died = false;
+
+	world_reset(seed);
+	*ret_first_died = dies_at(life_fresh, first_at);
+	if (!*ret_first_died)
+		device_dies(); /* between two stores, in no function of ours */
+	driver_alone();
+	if (second_at != NO_CUT) {
+		second_died = dies_at(life_recovering, second_at);
+		if (!second_died)
+			device_dies();
+		driver_alone();
+	}
+	finish();
+	return second_died;
+}
+
+static uint64_t base_seed(void)
+{
+	const char *text = getenv("VBLK_TEST_SEED");
+
+	return text ? strtoull(text, NULL, 0) : 1;
+}
+
+START_TEST(every_request_completes_once_whenever_the_process_dies)
+{
+	uint64_t seed = base_seed() * 1000 + (uint64_t)_i;
+	unsigned int run_cnt = 0;
+	bool first_died = true;
+
+	printf("scenario seed %llu: ", (unsigned long long)seed);
+	world_new();
+	for (unsigned int first_at = 0; first_died; first_at++) {
+		(void)run(seed, first_at, NO_CUT, &first_died);
+		for (unsigned int second_at = 0; run(seed, first_at, second_at, &first_died);
+		     second_at++)
+			run_cnt++;
+		run_cnt += 2;
+	}
+	printf("%u runs\n", run_cnt);
+	ck_assert_uint_gt(run_cnt, 500);
+	world_free();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("virtqueue_crash");
+	TCase *tc = tcase_create("crash");
+	SRunner *sr;
+	int failed;
+
+	suite_add_tcase(s, tc);
+	tcase_set_timeout(tc, 60);
+	tcase_add_loop_test(tc, every_request_completes_once_whenever_the_process_dies, 0,
+			    SCENARIOS);
+	sr = srunner_create(s);
+	srunner_run_all(sr, CK_NORMAL);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed != 0;
+}

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+vblk_unit_test(util SOURCES test_util.c test_util_iov.c LIBS vblk_util)
