@@ -217,13 +217,13 @@ static void start_request(struct blk_queue *q, const struct vq_chain *chain)
 	}
 }
 
+/* Again while completions inside submit more: nothing may be left behind when we sleep. */
 static void commit_submitted(struct blk_queue *q)
 {
-	if (!q->submitted)
-		return;
-	/* Before: completions inside may submit more, which then needs another commit. */
-	q->submitted = false;
-	bdev_commit(q->bq);
+	while (q->submitted) {
+		q->submitted = false;
+		bdev_commit(q->bq);
+	}
 }
 
 int blk_queue_take(struct blk_queue *q)
@@ -251,14 +251,13 @@ bool blk_queue_publish(struct blk_queue *q)
 	bool wants_interrupt;
 
 	commit_submitted(q);
-	if (!q->unpublished_cnt)
-		return false;
-
-	q->unpublished_cnt = 0;
+	/* Also with nothing pushed: a recovered ring may owe the driver an interrupt. */
 	wants_interrupt = vq_publish(q->vq);
-	stat_add(&q->stats.batches, 1);
+	if (q->unpublished_cnt)
+		stat_add(&q->stats.batches, 1);
 	if (wants_interrupt)
 		stat_add(&q->stats.interrupts, 1);
+	q->unpublished_cnt = 0;
 	return wants_interrupt;
 }
 

@@ -38,8 +38,13 @@ struct fake_queue {
 	bool armed;
 	unsigned int depth;
 	unsigned int held_cnt;
-	unsigned int *ready; /* I/O numbers in the order of completion, [@depth] */
+	/*
+	 * I/O numbers that have a result, [@depth], in the order of completion. Only the first
+	 * @runnable_cnt may end; the others are FAKE_BDEV_ON_COMMIT and not committed yet.
+	 */
+	unsigned int *ready;
 	unsigned int ready_cnt;
+	unsigned int runnable_cnt;
 };
 
 struct fake_bdev {
@@ -132,17 +137,23 @@ static void io_finish(struct fake_bdev *fake, unsigned int nr)
 }
 
 /* Gives number @nr its result; lock held. */
-static void io_make_ready(struct fake_bdev *fake, unsigned int nr, int result)
+static void io_make_ready(struct fake_bdev *fake, unsigned int nr, int result, bool runnable)
 {
+	struct fake_queue *q;
 	struct fake_io *fio;
+	unsigned int at;
 
 	require(nr < fake->io_cnt);
 	fio = &fake->ios[nr];
 	require(fio->io && !fio->ready);
 	fio->ready = true;
 	fio->result = result;
-	require(fio->queue->ready_cnt < fio->queue->depth);
-	fio->queue->ready[fio->queue->ready_cnt++] = nr;
+	q = fio->queue;
+	require(q->ready_cnt < q->depth);
+	at = runnable ? q->runnable_cnt++ : q->ready_cnt;
+	memmove(&q->ready[at + 1], &q->ready[at], (q->ready_cnt - at) * sizeof(*q->ready));
+	q->ready[at] = nr;
+	q->ready_cnt++;
 }
 
 static bool queue_take_ready(struct fake_bdev *fake, struct fake_queue *q, unsigned int *ret_nr)
@@ -150,9 +161,10 @@ static bool queue_take_ready(struct fake_bdev *fake, struct fake_queue *q, unsig
 	bool found = false;
 
 	pthread_mutex_lock(&fake->lock);
-	if (q->ready_cnt) {
+	if (q->runnable_cnt) {
 		*ret_nr = q->ready[0];
 		q->ready_cnt--;
+		q->runnable_cnt--;
 		memmove(q->ready, q->ready + 1, q->ready_cnt * sizeof(*q->ready));
 		found = true;
 	}
@@ -320,7 +332,7 @@ static void fake_submit(struct bdev_queue *bq, struct bdev_io *io)
 	if (mode == FAKE_BDEV_SYNC)
 		fake->ios[nr].result = result;
 	else if (mode == FAKE_BDEV_ON_COMMIT)
-		io_make_ready(fake, nr, result);
+		io_make_ready(fake, nr, result, false);
 	pthread_mutex_unlock(&fake->lock);
 
 	if (mode == FAKE_BDEV_SYNC)
@@ -335,7 +347,8 @@ static void fake_commit(struct bdev_queue *bq)
 
 	pthread_mutex_lock(&fake->lock);
 	fake->commit_cnt++;
-	any_ready = q->ready_cnt > 0;
+	q->runnable_cnt = q->ready_cnt;
+	any_ready = q->runnable_cnt > 0;
 	pthread_mutex_unlock(&fake->lock);
 
 	queue_arm(fake, q);
@@ -437,7 +450,7 @@ void fake_bdev_complete(struct fake_bdev *fake, unsigned int nr, int result)
 	struct fake_queue *q;
 
 	pthread_mutex_lock(&fake->lock);
-	io_make_ready(fake, nr, result);
+	io_make_ready(fake, nr, result, true);
 	q = fake->ios[nr].queue;
 	pthread_mutex_unlock(&fake->lock);
 	queue_wake(fake, q);

@@ -27,7 +27,7 @@ struct blk_stats {
 	uint64_t errors[BDEV_OP_CNT];	/* completed with IOERR */
 	uint64_t other_requests;	/* not given to the backend: GET_ID, refused */
 	uint64_t batches;		/* vq_publish() calls that published something */
-	uint64_t interrupts;		/* of them, those the driver wanted to hear of */
+	uint64_t interrupts;		/* asked for, see blk_queue_publish() */
 	uint64_t recovered;		/* taken over from a predecessor */
 };
 
