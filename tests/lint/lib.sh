@@ -55,7 +55,7 @@ lint_files()
 		local pattern
 
 		for pattern; do
-			find . -path ./build -prune -o -type f -name "${pattern##*/}" -print
+			find . -path './build*' -prune -o -type f -path "./$pattern" -print
 		done | sed 's|^\./||' | sort -u
 	fi
 }

@@ -1,0 +1,629 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# run.sh - build everything and run all tests.
+#
+# usage: tests/run.sh [OPTION]... [SUITE[:NAME]]...
+#
+# Without a SUITE all are run, in this order. What they need is installed with
+# apt first (only what is missing, and only as root).
+#
+#   build    gcc, clang and release builds with warnings as errors; installation
+#   unit     check programs and replays of the fuzz corpora; NAME: a module
+#   lint     formatting, layers, static analysis, man pages; NAME: a check
+#   asan     the unit suite with the address and undefined behaviour sanitizers
+#   tsan     the unit suite with the thread sanitizer
+#   fuzz     each fuzz target for a while; NAME: a target
+#   kernel   real devices in a guest whose kernel has VDUSE; NAME: a test
+#
+#   --list              print the names of all suites and tests, run nothing
+#   --long              longer forms of the tests that have one (kernel; fuzz 10 min)
+#   --fuzz-seconds N    time for each fuzz target [60]
+#   --help              this text
+#
+# Examples:
+#   tests/run.sh unit lint            two suites
+#   tests/run.sh unit:virtqueue       one unit test program
+#   tests/run.sh kernel:cycles kernel:busy --long
+#
+# Builds and logs are kept in build/, or in $VBLKD_BUILD_DIR; the log of each
+# step is build/test-logs/NAME.log. The last line is the sum over all suites.
+#
+# Exit status: 0 all passed or were skipped for a reason; 1 something failed, or
+# a suite ran nothing; 2 wrong usage.
+
+set -uo pipefail
+
+top=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+cd -- "$top" || exit 1
+build=$(realpath -m -- "${VBLKD_BUILD_DIR:-build}")
+logs=$build/test-logs
+all_suites=(build unit lint asan tsan fuzz kernel)
+
+long=
+fuzz_seconds=
+suites=()
+declare -A filters=()	# suite -> names, one a line
+
+# The suite that is running.
+suite=
+passed=0
+failed=0
+skipped=0
+permitted=		# why it is no failure that nothing ran
+
+total_passed=0
+total_failed=0
+total_skipped=0
+skips=()		# "suite:name: reason"
+summaries=()
+children=()
+
+msg()
+{
+	printf '%s\n' "$*"
+}
+
+die_usage()
+{
+	printf 'run.sh: %s (see --help)\n' "$*" >&2
+	exit 2
+}
+
+print_help()
+{
+	awk 'NR > 3 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
+}
+
+cleanup()
+{
+	local pid
+
+	trap - EXIT INT TERM HUP
+	for pid in "${children[@]}"; do
+		kill -TERM "$pid" 2>/dev/null || :
+	done
+	wait
+}
+
+# ---- results ----
+
+pass()
+{
+	passed=$((passed + ${1:-1}))
+}
+
+# fail NAME [LOG]
+fail()
+{
+	failed=$((failed + 1))
+	msg "FAIL $suite:$1"
+	if [ -n "${2:-}" ] && [ -s "$2" ]; then
+		msg "---- the end of $2"
+		tail -n 40 -- "$2"
+		msg "----"
+	fi
+}
+
+skip()
+{
+	skipped=$((skipped + 1))
+	skips+=("$suite:$1: $2")
+}
+
+# logged NAME COMMAND...: run it with its output in the log of that name
+logged()
+{
+	local log=$logs/$1.log
+
+	shift
+	printf '$ %s\n' "$*" >>"$log"
+	"$@" >>"$log" 2>&1 </dev/null
+}
+
+# ---- packages ----
+
+apt_updated=
+
+is_installed()
+{
+	[ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+need_packages()
+{
+	local package missing=()
+
+	command -v dpkg-query >/dev/null || return 0
+	for package; do
+		is_installed "$package" || missing+=("$package")
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	if [ "$(id -u)" != 0 ]; then
+		msg "note: not installed, and only root can install: ${missing[*]}"
+		return 0
+	fi
+	msg "installing ${missing[*]}"
+	if [ -z "$apt_updated" ]; then
+		apt_updated=1
+		logged apt apt-get -q update || msg "note: apt-get update had errors"
+	fi
+	logged apt env DEBIAN_FRONTEND=noninteractive apt-get -qy install \
+		--no-install-recommends "${missing[@]}" ||
+		msg "note: not all packages could be installed, see $logs/apt.log"
+}
+
+need_build_packages()
+{
+	need_packages gcc libc6-dev cmake ninja-build pkgconf liburing-dev libnl-3-dev \
+		libnl-genl-3-dev libcap-ng-dev libsystemd-dev libjansson-dev check
+}
+
+# ---- building ----
+
+# build_preset PRESET [TARGET]...
+build_preset()
+{
+	local preset=$1 dir=$build/$1
+
+	shift
+	: >"$logs/build-$preset.log"
+	logged "build-$preset" cmake --preset "$preset" -B "$dir" &&
+		logged "build-$preset" cmake --build "$dir" ${1+--target "$@"}
+}
+
+# For the other suites: a build that fails is their failure too.
+built()
+{
+	build_preset "$@" && return
+	fail "build of $1" "$logs/build-$1.log"
+	return 1
+}
+
+check_preset()
+{
+	wanted "$1" || return 0
+	if build_preset "$1"; then
+		pass
+	else
+		fail "$1" "$logs/build-$1.log"
+	fi
+}
+
+# installed NAME: the one file of that name, and no second one
+installed()
+{
+	local found
+
+	found=$(find "$build/install-root" -name "$1" ! -type d)
+	[ -n "$found" ] && [ "$(wc -l <<<"$found")" = 1 ] && printf '%s' "$found"
+}
+
+check_install()
+{
+	local root=$build/install-root log=$logs/install.log name file bad=0
+
+	wanted install || return 0
+	rm -rf -- "$root"
+	: >"$log"
+	build_preset release || { fail install "$logs/build-release.log"; return; }
+	DESTDIR=$root logged install cmake --install "$build/release" || bad=1
+	for name in vblkd vblkctl vblkd.8 vblkctl.8; do
+		file=$(installed "$name") || { msg "not installed once: $name" >>"$log"; bad=1; continue; }
+		[[ $name != *.8 ]] || continue
+		logged install "$file" --version || bad=1
+		! readelf -d "$file" 2>/dev/null | grep -E 'RPATH|RUNPATH' >>"$log" || bad=1
+	done
+	if [ $bad = 0 ]; then
+		pass
+	else
+		fail install "$log"
+	fi
+}
+
+suite_build()
+{
+	need_build_packages
+	need_packages clang libclang-rt-14-dev binutils
+	check_preset dev
+	check_preset clang
+	check_preset release
+	check_install
+}
+
+# ---- ctest ----
+
+# ctest_results LOG: "PASSED FAILED", then a line "fail NAME WHY" or "skip NAME
+# REASON" for each. A check program counts as many as it has tests, everything
+# else as one. A program that fails without a failed test (a leak found at its
+# end) counts as one failure.
+ctest_results()
+{
+	awk '
+	/^[0-9]+: [0-9]+%: Checks: / {
+		id = $1 + 0
+		match($0, /Checks: [0-9]+/); checks[id] += substr($0, RSTART + 8, RLENGTH - 8)
+		match($0, /Failures: [0-9]+/); bad[id] += substr($0, RSTART + 10, RLENGTH - 10)
+		match($0, /Errors: [0-9]+/); bad[id] += substr($0, RSTART + 8, RLENGTH - 8)
+	}
+	/^[0-9]+: ./ { id = $1 + 0; last[id] = $0; sub(/^[0-9]+: /, "", last[id]) }
+	/^ *[0-9]+\/[0-9]+ Test +#[0-9]+: / {
+		line = $0
+		sub(/.*Test +#/, "", line)
+		id = line + 0
+		name = line
+		sub(/^[0-9]+: /, "", name)
+		sub(/ .*/, "", name)
+		if (line ~ /\*\*\*Skipped/)
+			print "skip", name, last[id]
+		else if (line ~ / Passed /)
+			passed += checks[id] ? checks[id] : 1
+		else {
+			n = bad[id] ? bad[id] : 1
+			failed += n
+			passed += checks[id] > n ? checks[id] - n : 0
+			sub(/.*\*\*\*/, "", line)
+			print "fail", name, line
+		}
+	}
+	END { print "count", passed + 0, failed + 0 }' "$1"
+}
+
+# run_ctest PRESET LABEL: the tests of the label that were asked for
+run_ctest()
+{
+	local dir=$build/$1 label=$2 log=$logs/$suite.log regex='' word name rest run=()
+
+	# A name is the beginning of what follows "unit." and the like.
+	regex="[.]($(paste -sd'|' <<<"${filters[$suite]-}"))"
+	[ "$suite" != tsan ] || ! setarch -R true 2>/dev/null || run=(setarch -R)
+	: >"$log"
+	logged "$suite" "${run[@]}" ctest --test-dir "$dir" -L "^$label\$" -R "$regex" -V -j2 \
+		--timeout 300 --schedule-random
+	while read -r word name rest; do
+		case $word in
+		count) pass "$name"; failed=$((failed + rest)) ;;
+		skip) skip "${name#*.}" "${rest#skipped: }" ;;
+		fail) show_ctest_failure "$log" "$name" "$rest" ;;
+		esac
+	done < <(ctest_results "$log")
+}
+
+show_ctest_failure()
+{
+	local log=$1 name=$2 why=$3 id
+
+	msg "FAIL $suite:${name#*.} ($why)"
+	id=$(sed -nE "s/^ *[0-9]+\/[0-9]+ Test +#([0-9]+): ${name//./\\.} .*/\1/p" "$log" | head -n 1)
+	msg "---- the end of its output, all is in $log"
+	grep -E "^$id: " "$log" | sed -E 's/^[0-9]+: //' | tail -n 40
+	msg "----"
+}
+
+suite_unit()
+{
+	need_build_packages
+	! built dev || run_ctest dev unit
+}
+
+suite_lint()
+{
+	need_build_packages
+	need_packages git clang clang-tidy clang-format cppcheck shellcheck codespell mandoc
+	# Most checks need no program: they run even when the build fails.
+	built dev || :
+	run_ctest dev lint
+}
+
+suite_asan()
+{
+	need_build_packages
+	export ASAN_OPTIONS=${ASAN_OPTIONS-detect_leaks=1:strict_string_checks=1}
+	export UBSAN_OPTIONS=${UBSAN_OPTIONS-print_stacktrace=1}
+	! built asan || run_ctest asan unit
+}
+
+suite_tsan()
+{
+	need_build_packages
+	export TSAN_OPTIONS=${TSAN_OPTIONS-halt_on_error=0 second_deadlock_stack=1}
+	! built tsan || run_ctest tsan unit
+}
+
+# ---- fuzz ----
+
+fuzz_targets()
+{
+	cat tests/fuzz/*.cmake 2>/dev/null | grep -oE 'NAME +[a-z0-9_]+' | awk '{ print $2 }'
+}
+
+# fuzz_one NAME: what it finds goes to build/, what it keeps too
+fuzz_one()
+{
+	local name=$1 program=$build/fuzz/tests/fuzz/fuzz_$1 work=$build/fuzz-work/$1 known=()
+
+	[ ! -d "tests/fuzz/corpus/$name" ] || known=("$top/tests/fuzz/corpus/$name")
+	mkdir -p -- "$work/corpus" "$work/crashes"
+	cd -- "$work" || return 1
+	exec "$program" -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=4096 \
+		-artifact_prefix="$work/crashes/" -print_final_stats=1 \
+		"$work/corpus" "${known[@]}" >"$logs/fuzz-$name.log" 2>&1 </dev/null
+}
+
+fuzz_result()
+{
+	local name=$1 rc=$2 file
+
+	if [ "$rc" = 0 ]; then
+		pass
+		msg "  $name: $(sed -nE 's/^stat::number_of_executed_units: *//p' \
+			"$logs/fuzz-$name.log") inputs"
+		return
+	fi
+	fail "$name" "$logs/fuzz-$name.log"
+	for file in "$build/fuzz-work/$name/crashes"/*; do
+		[ ! -f "$file" ] || msg "reproduce: $build/fuzz/tests/fuzz/fuzz_$name $file"
+	done
+	msg "once fixed, the file belongs into tests/fuzz/corpus/$name"
+}
+
+# Two at a time, as there are two processors.
+run_fuzz()
+{
+	local name pid rc started	# pid and rc are of fuzz_reap
+	local -A running=()
+
+	for name; do
+		rm -rf -- "$build/fuzz-work/$name/crashes"
+		if [ ${#running[@]} -ge 2 ]; then
+			fuzz_reap
+		fi
+		fuzz_one "$name" &
+		started=$!
+		children+=("$started")
+		running[$started]=$name
+	done
+	while [ ${#running[@]} -gt 0 ]; do
+		fuzz_reap
+	done
+}
+
+fuzz_reap()
+{
+	rc=0
+	wait -n -p pid "${!running[@]}" || rc=$?
+	fuzz_result "${running[$pid]}" "$rc"
+	unset "running[$pid]"
+}
+
+suite_fuzz()
+{
+	local name targets=() names=()
+
+	need_build_packages
+	need_packages clang libclang-rt-14-dev
+	while IFS= read -r name; do
+		! wanted "$name" || names+=("$name")
+	done < <(fuzz_targets)
+	targets=("${names[@]/#/fuzz_}")
+	[ ${#names[@]} -gt 0 ] || return 0
+	! built fuzz "${targets[@]}" || run_fuzz "${names[@]}"
+}
+
+# ---- kernel ----
+
+kernel_tests()
+{
+	local file
+
+	for file in tests/kernel/*.sh; do
+		file=${file##*/}
+		[ "$file" = functions.sh ] || printf '%s\n' "${file%.sh}"
+	done
+}
+
+# The tests of a group share a guest; "# group: NAME" in the test, or "main".
+kernel_group()
+{
+	local group
+
+	group=$(sed -n 's/^# group: //p' "tests/kernel/$1.sh")
+	printf '%s' "${group:-main}"
+}
+
+# read_results FILE: count what the guest reported, leave the rest in $remaining
+read_results()
+{
+	local word name _ why started='' rest=()
+	local -A seen=()
+
+	while read -r word name _ why; do
+		started=
+		case $word in
+		start) started=$name; continue ;;
+		ok) pass ;;
+		skip) skip "$name" "$why" ;;
+		FAIL) fail "$name ($why)" "$out/$name.log" ;;
+		esac
+		seen[$name]=1
+	done <"$1"
+	if [ -n "$started" ]; then
+		fail "$started (the guest died or hung)" "$out/$started.log"
+		seen[$started]=1
+	fi
+	for name in "${remaining[@]}"; do
+		[ -n "${seen[$name]-}" ] || rest+=("$name")
+	done
+	remaining=("${rest[@]}")
+}
+
+# guest_boot GROUP NAME...: the exit code of tests/vm/run
+guest_boot()
+{
+	local group=$1 limit=1500 options=()
+
+	shift
+	[ -z "$long" ] || limit=36000
+	[ "$group" != no-modules ] || options+=(--no-modules)
+	VBLKD_LONG=$long tests/vm/run --smp 2 --mem 4096 --timeout "$limit" --out "$out" \
+		--log "$out" --no-scan "${options[@]}" -- \
+		bash tests/kernel/in-guest "$@" </dev/null
+}
+
+# run_guest GROUP NAME...: a test that leaves the guest in disorder ends it,
+# and the tests after it get a new one.
+run_guest()
+{
+	local group=$1 out=$logs/kernel-$1 before rc
+	local remaining=("${@:2}")
+
+	rm -rf -- "$out"
+	mkdir -p -- "$out/bin"
+	cp -- "$build/release/src/daemon/vblkd" "$build/release/vdpa-tools/vblkctl" "$out/bin/" ||
+		{ fail "programs are missing"; return; }
+	while [ ${#remaining[@]} -gt 0 ]; do
+		before=${#remaining[@]}
+		: >"$out/results"
+		rc=0
+		guest_boot "$group" "${remaining[@]}" || rc=$?
+		read_results "$out/results"
+		if [ ${#remaining[@]} -eq "$before" ]; then
+			fail "guest of group '$group' (exit code $rc)" "$out/console.log"
+			return
+		fi
+	done
+}
+
+suite_kernel()
+{
+	local name group
+	local -A groups=()
+
+	if [ "$(uname -m)" != x86_64 ]; then
+		permitted="the guest is x86-64, this machine is not"
+		skip all "$permitted"
+		return
+	fi
+	need_build_packages
+	need_packages e2fsprogs xfsprogs btrfs-progs fio strace dmsetup jq util-linux kmod
+	built release || return
+	logged vm-prepare tests/vm/prepare || { fail "no guest" "$logs/vm-prepare.log"; return; }
+	while IFS= read -r name; do
+		wanted "$name" || continue
+		group=$(kernel_group "$name")
+		groups[$group]="${groups[$group]-} $name"
+	done < <(kernel_tests)
+	for group in "${!groups[@]}"; do
+		# shellcheck disable=SC2086 # names have no spaces
+		run_guest "$group" ${groups[$group]}
+	done
+}
+
+# ---- main ----
+
+# wanted NAME: of the suite that is running
+wanted()
+{
+	[ -z "${filters[$suite]-}" ] || grep -qxF -- "$1" <<<"${filters[$suite]}"
+}
+
+print_list()
+{
+	local name
+
+	for suite in "${all_suites[@]}"; do
+		msg "$suite"
+		case $suite in
+		build) printf '  %s\n' dev clang release install ;;
+		unit | asan | tsan)
+			cat tests/unit/*.cmake | sed -nE 's/^vblk_unit_test\(([a-z0-9_]+).*/  \1/p'
+			;;
+		lint)
+			for name in tests/lint/*.sh; do
+				name=${name##*/}
+				[ "$name" = lib.sh ] || msg "  ${name%.sh}"
+			done
+			;;
+		fuzz) fuzz_targets | sed 's/^/  /' ;;
+		kernel) kernel_tests | sed 's/^/  /' ;;
+		esac
+	done
+}
+
+add_suite()
+{
+	local name=${1%%:*}
+
+	[[ " ${all_suites[*]} " == *" $name "* ]] || die_usage "unknown suite '$name'"
+	[[ " ${suites[*]-} " == *" $name "* ]] || suites+=("$name")
+	[[ $1 != *:* ]] || filters[$name]+="${filters[$name]:+$'\n'}${1#*:}"
+}
+
+parse_options()
+{
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--help | -h) print_help; exit 0 ;;
+		--list) print_list; exit 0 ;;
+		--long) long=1 ;;
+		--fuzz-seconds)
+			[[ ${2-} =~ ^[1-9][0-9]*$ ]] || die_usage "--fuzz-seconds needs a number"
+			fuzz_seconds=$2
+			shift
+			;;
+		-*) die_usage "unknown option '$1'" ;;
+		*) add_suite "$1" ;;
+		esac
+		shift
+	done
+	[ ${#suites[@]} -gt 0 ] || suites=("${all_suites[@]}")
+	[ -n "$fuzz_seconds" ] || fuzz_seconds=$([ -n "$long" ] && echo 600 || echo 60)
+}
+
+run_suite()
+{
+	local start=$SECONDS line
+
+	suite=$1
+	passed=0
+	failed=0
+	skipped=0
+	permitted=
+	msg "== $suite"
+	"suite_$suite"
+	if [ $((passed + failed)) -eq 0 ] && [ -z "$permitted" ]; then
+		fail "nothing ran"
+	fi
+	line="$suite: $passed passed, $failed failed, $skipped skipped ($((SECONDS - start)) s)"
+	msg "$line"
+	summaries+=("$line")
+	total_passed=$((total_passed + passed))
+	total_failed=$((total_failed + failed))
+	total_skipped=$((total_skipped + skipped))
+}
+
+main()
+{
+	parse_options "$@"
+	mkdir -p -- "$logs" || exit 1
+	exec 8>"$build/.run-lock"
+	flock -n 8 || { msg "run.sh: another run uses $build: set VBLKD_BUILD_DIR" >&2; exit 1; }
+	trap cleanup EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+
+	for suite in "${suites[@]}"; do
+		run_suite "$suite" 8>&-
+	done
+	msg
+	msg "Summary ($SECONDS s):"
+	printf '  %s\n' "${summaries[@]}"
+	if [ ${#skips[@]} -gt 0 ]; then
+		msg "Skipped:"
+		printf '  %s\n' "${skips[@]}"
+	fi
+	msg "$total_passed passed, $total_failed failed, $total_skipped skipped"
+	[ "$total_failed" -eq 0 ]
+}
+
+main "$@"
