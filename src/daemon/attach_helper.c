@@ -86,11 +86,18 @@ static int wait_for_disk(const char *name, char ret_disk[HOST_NODE_MAX])
 	}
 }
 
+/* Only a matter of speed: what cannot be set is left as it is. */
+static void tune(const char *disk, const char *attr, const char *value)
+{
+	if (host_disk_set_queue_attr("", disk, attr, value) < 0)
+		return;
+}
+
 /* The backend orders I/O itself, and what it is made of decides if seeks cost time. */
 static void tune_disk(const char *disk, bool rotational)
 {
-	(void)host_disk_set_queue_attr("", disk, "scheduler", "none");
-	(void)host_disk_set_queue_attr("", disk, "rotational", rotational ? "1" : "0");
+	tune(disk, "scheduler", "none");
+	tune(disk, "rotational", rotational ? "1" : "0");
 }
 
 static void attach(const struct helper_request *req, struct helper_result *res)

@@ -333,7 +333,7 @@ static int add_sources(struct keeper *keeper)
 	sigaddset(&signals, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
 		return -errno;
-	r = sd_event_default(&keeper->event);
+	r = sd_event_new(&keeper->event);
 	if (r >= 0)
 		r = sd_event_add_signal(keeper->event, NULL, SIGTERM, on_signal, keeper);
 	if (r >= 0)

@@ -145,7 +145,7 @@ static int add_sources(struct worker *worker)
 {
 	int r;
 
-	r = sd_event_default(&worker->event);
+	r = sd_event_new(&worker->event);
 	if (r >= 0)
 		r = sd_event_add_io(worker->event, &worker->dev_source, vduse_dev_fd(worker->dev),
 				    EPOLLIN, on_device, worker);

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+/* Options, run directory, record file and keeper-worker messages of vblkd. */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "inflight_file.h"
+#include "link.h"
+#include "options.h"
+#include "run_dir.h"
+#include "vblk/util/compiler.h"
+#include "vblk/virtqueue/vq_inflight.h"
+
+static char dir_template[] = "/tmp/vblkd-test.XXXXXX";
+static char dir[sizeof(dir_template)];
+
+static void setup(void)
+{
+	memcpy(dir, dir_template, sizeof(dir));
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	ck_assert_int_eq(setenv("VBLKD_RUN_DIR", dir, 1), 0);
+	/* What the tests provoke on purpose is no news. */
+	log_setup("test", 0, LOG_LEVEL_ERROR);
+}
+
+static void teardown(void)
+{
+	char command[64];
+
+	snprintf(command, sizeof(command), "rm -rf %s", dir);
+	ck_assert_int_eq(system(command), 0);
+}
+
+/* ---- options ---- */
+
+static enum options_result parse(struct vblkd_config *config, const char *const *words)
+{
+	char *argv[16] = { (char *)"vblkd" };
+	int argc = 1;
+
+	for (; words[argc - 1]; argc++)
+		argv[argc] = (char *)words[argc - 1];
+	config_init(config);
+	return options_parse(argc, argv, config);
+}
+
+static const char *const refused[][6] = {
+	{ NULL },
+	{ "a", "b" },
+	{ "--nonsense", "mem:1M" },
+	{ "-x", "mem:1M" },
+	{ "mem:1M", "--name" },
+	{ "--name=", "mem:1M" },
+	{ "--name=../x", "mem:1M" },
+	{ "--name=control", "mem:1M" },
+	{ "--name=.x", "mem:1M" },
+	{ "--nam=x", "mem:1M" }, /* no abbreviations */
+	{ "--direct=yes", "mem:1M" },
+	{ "--serial=123456789012345678901", "mem:1M" },
+	{ "--serial=a b", "mem:1M" },
+	{ "--queues=0", "mem:1M" },
+	{ "--queues=65", "mem:1M" },
+	{ "--queues=2x", "mem:1M" },
+	{ "--queue-size=100", "mem:1M" },
+	{ "--queue-size=8", "mem:1M" },
+	{ "--queue-size=2048", "mem:1M" },
+	{ "--block-size=256", "mem:1M" },
+	{ "--block-size=8K", "mem:1M" },
+	{ "--block-size=1000", "mem:1M" },
+	{ "--physical-block-size=2M", "mem:1M" },
+	{ "--cache=none", "mem:1M" },
+	{ "--discard=yes", "mem:1M" },
+	{ "--msg-timeout=0", "mem:1M" },
+	{ "--msg-timeout=-1", "mem:1M" },
+	{ "--bounce-size=1K", "mem:1M" },
+	{ "--bounce-size=2G", "mem:1M" },
+	{ "--bounce-size=1048577", "mem:1M" },
+	{ "--umem=maybe", "mem:1M" },
+	{ "--log-level=loud", "mem:1M" },
+	{ "/tmp/." }, /* no name can be made of it */
+};
+
+START_TEST(wrong_command_lines_are_usage_errors)
+{
+	struct vblkd_config config;
+
+	ck_assert_int_eq(parse(&config, refused[_i]), OPTIONS_USAGE);
+	config_fini(&config);
+}
+END_TEST
+
+START_TEST(every_option_reaches_the_configuration)
+{
+	const char *const words[] = { "--name=db",
+				      "--serial",
+				      "S-1",
+				      "--read-only",
+				      "--queues=2",
+				      "--queue-size=64",
+				      "--block-size=4K",
+				      "--physical-block-size=16K",
+				      "--direct",
+				      "--cache=writethrough",
+				      "--discard=off",
+				      "--msg-timeout=120",
+				      "--bounce-size=256M",
+				      "--umem=on",
+				      "mem:1M",
+				      NULL };
+	struct vblkd_config config;
+
+	ck_assert_int_eq(parse(&config, words), OPTIONS_RUN);
+	ck_assert_str_eq(config.name, "db");
+	ck_assert_str_eq(config.serial, "S-1");
+	ck_assert_str_eq(config.bdev.spec, "mem:1M");
+	ck_assert(config.bdev.read_only && config.bdev.direct && config.bdev.writethrough);
+	ck_assert(!config.bdev.discard);
+	ck_assert_uint_eq(config.queues, 2);
+	ck_assert_uint_eq(config.queue_size, 64);
+	ck_assert_uint_eq(config.bdev.logical_block_bytes, 4096);
+	ck_assert_uint_eq(config.bdev.physical_block_bytes, 16384);
+	ck_assert_uint_eq(config.msg_timeout_s, 120);
+	ck_assert_uint_eq(config.bounce_bytes, 256u << 20);
+	ck_assert_int_eq(config.umem, VDUSE_UMEM_ON);
+	config_fini(&config);
+}
+END_TEST
+
+START_TEST(name_and_serial_come_from_the_image)
+{
+	const char *const words[] = { "/nonexistent/my db.qcow.img", NULL };
+	struct vblkd_config config;
+
+	ck_assert_int_eq(parse(&config, words), OPTIONS_RUN);
+	ck_assert_str_eq(config.name, "my_db");
+	ck_assert_str_eq(config.serial, "my_db");
+	ck_assert(config.bdev.discard && !config.bdev.writethrough && !config.bdev.direct);
+	ck_assert_uint_eq(config.msg_timeout_s, CONFIG_MSG_TIMEOUT_DEFAULT_S);
+	config_fini(&config);
+}
+END_TEST
+
+/* ---- run directory ---- */
+
+START_TEST(second_keeper_of_a_name_is_refused_with_the_pid)
+{
+	struct run_dir first, second;
+	int pid = 0;
+
+	ck_assert_int_eq(run_dir_open("a", &first, &pid), 0);
+	ck_assert_int_eq(run_dir_open("a", &second, &pid), -EBUSY);
+	ck_assert_int_eq(pid, getpid());
+	run_dir_close(&first);
+	ck_assert_int_eq(run_dir_open("a", &second, &pid), 0);
+	run_dir_remove(&second);
+}
+END_TEST
+
+START_TEST(removed_directory_leaves_nothing)
+{
+	struct run_dir rd;
+	char path[128];
+	json_t *state = json_pack("{s:s}", "name", "a");
+	int pid, fd = -1;
+
+	ck_assert_int_eq(run_dir_open("a", &rd, &pid), 0);
+	ck_assert_int_eq(run_dir_write_state(&rd, state), 0);
+	ck_assert_int_eq(run_dir_listen(&rd, &fd), 0);
+	/* A left-over socket is replaced. */
+	close(fd);
+	ck_assert_int_eq(run_dir_listen(&rd, &fd), 0);
+	close(fd);
+	run_dir_remove(&rd);
+	json_decref(state);
+	snprintf(path, sizeof(path), "%s/a", dir);
+	ck_assert_int_eq(access(path, F_OK), -1);
+}
+END_TEST
+
+START_TEST(directory_that_others_can_write_is_refused)
+{
+	struct run_dir rd;
+	char path[128];
+	int pid;
+
+	snprintf(path, sizeof(path), "%s/a", dir);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	ck_assert_int_eq(chmod(path, 0777), 0);
+	ck_assert_int_eq(run_dir_open("a", &rd, &pid), -EPERM);
+}
+END_TEST
+
+START_TEST(planted_link_is_refused)
+{
+	struct run_dir rd;
+	char path[128];
+	int pid;
+
+	snprintf(path, sizeof(path), "%s/a", dir);
+	ck_assert_int_eq(symlink("/tmp", path), 0);
+	ck_assert_int_lt(run_dir_open("a", &rd, &pid), 0);
+}
+END_TEST
+
+/* ---- record of requests in flight ---- */
+
+static void make_device(struct vblkd_config *config, struct blk_params *blk)
+{
+	const char *const words[] = { "--name=db", "mem:1M", NULL };
+	struct bdev_limits limits = {
+		.capacity_bytes = 1 << 20,
+		.logical_block_bytes = 512,
+		.physical_block_bytes = 4096,
+		.volatile_cache = true,
+	};
+
+	ck_assert_int_eq(parse(config, words), OPTIONS_RUN);
+	blk_params_init(blk, &limits, 2, 64, "S");
+}
+
+START_TEST(record_is_taken_over_with_its_content)
+{
+	struct vblkd_config config;
+	struct inflight_file file;
+	struct blk_params blk;
+	struct vq_inflight *rec;
+	char why[BDEV_WHY_MAX] = "";
+	int fd = open(dir, O_RDONLY | O_DIRECTORY);
+
+	make_device(&config, &blk);
+	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, why), -ENOENT);
+	ck_assert_int_eq(inflight_file_create(fd, &config, &blk, &file), 0);
+	rec = (void *)((char *)inflight_file_records(&file) + vq_inflight_bytes(64));
+	rec->seq[63] = 42;
+	inflight_file_close(&file);
+	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, why), 0);
+	rec = (void *)((char *)inflight_file_records(&file) + vq_inflight_bytes(64));
+	ck_assert_uint_eq(rec->seq[63], 42);
+	inflight_file_close(&file);
+	config_fini(&config);
+	close(fd);
+}
+END_TEST
+
+/* Each spoils one fact of the device the record was made for. */
+static void other_backend(struct vblkd_config *config, struct blk_params *blk VBLK_UNUSED)
+{
+	free(config->backend);
+	config->backend = strdup("mem:2M");
+}
+
+static void other_name(struct vblkd_config *config, struct blk_params *blk VBLK_UNUSED)
+{
+	strcpy(config->name, "dc");
+}
+
+static void other_queues(struct vblkd_config *config VBLK_UNUSED, struct blk_params *blk)
+{
+	blk->queue_cnt = 1;
+}
+
+static void other_size(struct vblkd_config *config VBLK_UNUSED, struct blk_params *blk)
+{
+	blk->limits.capacity_bytes += 512;
+}
+
+static void other_features(struct vblkd_config *config VBLK_UNUSED, struct blk_params *blk)
+{
+	blk->features ^= 1ull << 5; /* VIRTIO_BLK_F_RO */
+}
+
+static void (*const spoilers[])(struct vblkd_config *, struct blk_params *) = {
+	other_backend, other_name, other_queues, other_size, other_features,
+};
+
+START_TEST(record_of_another_device_is_refused_with_a_reason)
+{
+	struct vblkd_config config;
+	struct inflight_file file;
+	struct blk_params blk;
+	char why[BDEV_WHY_MAX] = "";
+	int fd = open(dir, O_RDONLY | O_DIRECTORY);
+
+	make_device(&config, &blk);
+	ck_assert_int_eq(inflight_file_create(fd, &config, &blk, &file), 0);
+	inflight_file_close(&file);
+	spoilers[_i](&config, &blk);
+	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, why), -ESTALE);
+	ck_assert_str_ne(why, "");
+	config_fini(&config);
+	close(fd);
+}
+END_TEST
+
+START_TEST(truncated_record_is_refused)
+{
+	struct vblkd_config config;
+	struct inflight_file file;
+	struct blk_params blk;
+	char why[BDEV_WHY_MAX] = "", path[128];
+	int fd = open(dir, O_RDONLY | O_DIRECTORY);
+
+	make_device(&config, &blk);
+	ck_assert_int_eq(inflight_file_create(fd, &config, &blk, &file), 0);
+	inflight_file_close(&file);
+	snprintf(path, sizeof(path), "%s/inflight", dir);
+	ck_assert_int_eq(truncate(path, _i == 0 ? 4096 : 0), 0);
+	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, why), -ESTALE);
+	config_fini(&config);
+	close(fd);
+}
+END_TEST
+
+/* ---- link ---- */
+
+START_TEST(messages_arrive_whole_and_terminated)
+{
+	struct link_msg out = { .type = LINK_STATE, .number = 7 }, in;
+	int fds[2];
+
+	ck_assert_int_eq(link_new(fds), 0);
+	ck_assert_int_eq(link_recv(fds[1], &in), 0);
+	memset(out.text, 'x', sizeof(out.text));
+	ck_assert_int_eq(link_send(fds[0], &out), 0);
+	ck_assert_int_eq(link_recv(fds[1], &in), 1);
+	ck_assert_uint_eq(in.number, 7);
+	ck_assert_uint_eq(strlen(in.text), sizeof(in.text) - 1);
+	close(fds[0]);
+	ck_assert_int_eq(link_recv(fds[1], &in), -EPIPE);
+	ck_assert_int_eq(link_send(fds[1], &out), -EPIPE);
+	close(fds[1]);
+}
+END_TEST
+
+START_TEST(message_of_wrong_length_is_refused)
+{
+	struct link_msg in;
+	int fds[2];
+
+	ck_assert_int_eq(link_new(fds), 0);
+	ck_assert_int_eq(send(fds[0], "abc", 3, 0), 3);
+	ck_assert_int_eq(link_recv(fds[1], &in), -EBADMSG);
+	close(fds[0]);
+	close(fds[1]);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("daemon");
+	TCase *tc = tcase_create("daemon");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_loop_test(tc, wrong_command_lines_are_usage_errors, 0, ARRAY_SIZE(refused));
+	tcase_add_test(tc, every_option_reaches_the_configuration);
+	tcase_add_test(tc, name_and_serial_come_from_the_image);
+	tcase_add_test(tc, second_keeper_of_a_name_is_refused_with_the_pid);
+	tcase_add_test(tc, removed_directory_leaves_nothing);
+	tcase_add_test(tc, directory_that_others_can_write_is_refused);
+	tcase_add_test(tc, planted_link_is_refused);
+	tcase_add_test(tc, record_is_taken_over_with_its_content);
+	tcase_add_loop_test(tc, record_of_another_device_is_refused_with_a_reason, 0,
+			    ARRAY_SIZE(spoilers));
+	tcase_add_loop_test(tc, truncated_record_is_refused, 0, 2);
+	tcase_add_test(tc, messages_arrive_whole_and_terminated);
+	tcase_add_test(tc, message_of_wrong_length_is_refused);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
