@@ -27,7 +27,7 @@ int uring_range_init(struct uring_queue *q)
 	q->zero_buf = p;
 	if (!q->dev->is_block)
 		return 0;
-	return offload_new(q->loop, q->fd, q->depth, &offload_sys_kernel, &q->offload);
+	return offload_new(q->loop, q->dev->fd, q->depth, &offload_sys_kernel, &q->offload);
 }
 
 void uring_range_fini(struct uring_queue *q)
@@ -47,7 +47,7 @@ static void start_fallocate(struct uring_slot *slot, int mode,
 	struct uring_queue *q = slot->q;
 	struct io_uring_sqe *sqe = loop_get_sqe(q->loop);
 
-	io_uring_prep_fallocate(sqe, q->sqe_fd, mode | FALLOC_FL_KEEP_SIZE,
+	io_uring_prep_fallocate(sqe, q->range_sqe_fd, mode | FALLOC_FL_KEEP_SIZE,
 				(off_t)slot->io->offset_bytes, (off_t)slot->io->len_bytes);
 	slot->op.complete = complete;
 	uring_sqe_bind(q, sqe, &slot->op);

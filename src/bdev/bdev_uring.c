@@ -174,13 +174,17 @@ static void open_again(struct uring_queue *q)
 		q->fd = fd;
 }
 
-static void register_file(struct uring_queue *q)
+static void register_files(struct uring_queue *q)
 {
+	int fds[2] = { q->fd, q->dev->fd };
+
 	q->sqe_fd = q->fd;
+	q->range_sqe_fd = q->dev->fd;
 	/* Saves two reference counts a request; plain descriptors work as well. */
-	if (io_uring_register_files(&q->loop->ring, &q->fd, 1) == 0) {
+	if (io_uring_register_files(&q->loop->ring, fds, 2) == 0) {
 		q->file_registered = true;
 		q->sqe_fd = 0;
+		q->range_sqe_fd = 1;
 	}
 }
 
@@ -198,7 +202,7 @@ static int uring_queue_new(struct bdev *bdev, struct loop *loop, unsigned int de
 	for (unsigned int i = 0; i < depth; i++)
 		q->slots[i].q = q;
 	open_again(q);
-	register_file(q);
+	register_files(q);
 	r = uring_copy_init(q);
 	if (r == 0)
 		r = uring_range_init(q);
@@ -343,7 +347,11 @@ static void uring_submit(struct bdev_queue *bq, struct bdev_io *io)
 		data_start(slot);
 		return;
 	case BDEV_FLUSH:
-		sync_start(slot);
+		/* Nothing to make durable, and not worth a worker of the kernel. */
+		if (q->dev->is_ram_fs)
+			uring_slot_end(slot, 0);
+		else
+			sync_start(slot);
 		return;
 	case BDEV_DISCARD:
 	case BDEV_WRITE_ZEROES:

@@ -106,8 +106,14 @@ struct uring_queue {
 	struct uring_bdev *dev;
 	struct loop *loop;
 	unsigned int depth;
-	int fd;	    /* an open file of its own, else dev->fd */
-	int sqe_fd; /* fd, or its index as registered file */
+	/*
+	 * An open file of its own for data and flushes, else dev->fd. Ranges go
+	 * through dev->fd: only the exclusive opener of a block device may drop
+	 * its dirty pages, others get EBUSY.
+	 */
+	int fd;
+	int sqe_fd;	  /* fd, or its index as registered file */
+	int range_sqe_fd; /* dev->fd, or its index */
 	bool file_registered;
 	struct inline_verdict inline_verdict[2]; /* [is_write] */
 	unsigned int zero_refused;		 /* mask of 1 << enum zero_method */
