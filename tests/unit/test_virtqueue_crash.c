@@ -22,8 +22,8 @@
 
 #define RING_SIZE  8u
 #define HEADS	   6u /* descriptors 6 and 7 are second ones of heads 0 and 1 */
-#define STEPS	   16u
-#define SCENARIOS  24
+#define STEPS	   8u
+#define SCENARIOS  8
 #define ARENA_IOVA 0x40000u
 #define NO_CUT	   UINT_MAX
 
@@ -335,7 +335,7 @@ START_TEST(every_request_completes_once_whenever_the_process_dies)
 		run_cnt += 2;
 	}
 	printf("%u runs\n", run_cnt);
-	ck_assert_uint_gt(run_cnt, 500);
+	ck_assert_uint_gt(run_cnt, 200);
 	world_free();
 }
 END_TEST

@@ -169,7 +169,7 @@ START_TEST(stale_avail_event_never_asks_for_a_kick)
 }
 END_TEST
 
-#define RACE_ROUNDS 20000u
+#define RACE_ROUNDS 3000u
 
 /* Shared with the driver thread: kicks and interrupts as counting events. */
 static struct {
