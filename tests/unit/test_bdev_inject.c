@@ -276,7 +276,16 @@ START_TEST(refused_ways_of_zeroing_are_not_asked_again)
 	ck_assert_uint_eq(last_sqe()->opcode, IORING_OP_WRITEV);
 	answer(100); /* short */
 	ck_assert_uint_eq(last_sqe()->off, 100);
-	answer((int)(URING_ZERO_BUF_BYTES * URING_XFER_IOVS) - 100);
+	answer(200);
+	ck_assert_uint_eq(last_sqe()->off, 300);
+	ck_assert_uint_eq(iov_total_bytes((const struct iovec *)(uintptr_t)last_sqe()->addr,
+					  last_sqe()->len),
+			  URING_ZERO_BUF_BYTES * URING_XFER_IOVS - 300);
+	answer((int)URING_ZERO_BUF_BYTES); /* into the second buffer */
+	ck_assert_uint_eq(iov_total_bytes((const struct iovec *)(uintptr_t)last_sqe()->addr,
+					  last_sqe()->len),
+			  URING_ZERO_BUF_BYTES * (URING_XFER_IOVS - 1) - 300);
+	answer((int)(URING_ZERO_BUF_BYTES * (URING_XFER_IOVS - 1)) - 300);
 	ck_assert_uint_eq(last_sqe()->off, URING_ZERO_BUF_BYTES * URING_XFER_IOVS);
 	ck_assert_int_eq(fio->done_cnt, 0);
 	answer((int)(len - (uint64_t)URING_ZERO_BUF_BYTES * URING_XFER_IOVS));
@@ -368,6 +377,7 @@ END_TEST
 START_TEST(direct_refusal_of_alignment_goes_through_aligned_memory)
 {
 	struct iovec iov = { buf, 4096 };
+	struct iovec odd[2] = { { buf, 4096 - 100 }, { buf + 8192, 100 } };
 	struct fx_io *fio;
 
 	start_buffered();
@@ -389,6 +399,19 @@ START_TEST(direct_refusal_of_alignment_goes_through_aligned_memory)
 	ck_assert_int_eq(fio->result, 0);
 	ck_assert_uint_eq(buf[0], 0x5a);
 	ck_assert_uint_eq(buf[4095], 0x5a);
+
+	/* What is known not to suit is not even tried. */
+	fio = begin_rw(BDEV_WRITE, odd, 2);
+	ck_assert_uint_eq(last_sqe()->addr, (uintptr_t)q->copy_bufs);
+	answer(4096);
+	ck_assert_int_eq(fio->done_cnt, 1);
+	iov.iov_base = buf + 16;
+	fio = begin_rw(BDEV_READ, &iov, 1);
+	ck_assert_uint_eq(last_sqe()->addr, (uintptr_t)q->copy_bufs);
+	answer(-EIO);
+	ck_assert_int_eq(fio->done_cnt, 1);
+	ck_assert_int_eq(fio->result, -EIO);
+	ck_assert_uint_eq(q->copy_free_mask, (1u << URING_COPY_BUFS) - 1);
 	stop();
 }
 END_TEST

@@ -24,6 +24,17 @@ struct counted {
 
 static struct loop loop;
 
+static int refusals; /* submissions yet to be refused */
+static int refusal;
+
+int __real_io_uring_submit(struct io_uring *ring);
+int __wrap_io_uring_submit(struct io_uring *ring);
+
+int __wrap_io_uring_submit(struct io_uring *ring)
+{
+	return refusals-- > 0 ? refusal : __real_io_uring_submit(ring);
+}
+
 static void counted_done(struct loop_op *op, int res, uint32_t flags)
 {
 	struct counted *c = container_of(op, struct counted, op);
@@ -171,6 +182,45 @@ START_TEST(no_completion_is_lost_when_the_completion_queue_overflows)
 }
 END_TEST
 
+START_TEST(refused_submission_sets_completions_aside_and_loses_none)
+{
+	static const int errors[] = { -EBUSY, -EAGAIN, -EINTR };
+	struct counted early = { .op = { counted_done } }, late = { .op = { counted_done } };
+
+	for (unsigned int i = 0; i < ENTRIES; i++)
+		start_nop(&early.op);
+	ck_assert_int_eq(loop_submit(&loop), 0);
+	refusal = errors[_i];
+	refusals = 3;
+	for (unsigned int i = 0; i < ENTRIES * 2; i++)
+		start_nop(&late.op);
+	ck_assert_uint_eq(loop.stash_cnt, ENTRIES);
+	/* Nothing runs while its starter is in the middle of something. */
+	ck_assert_int_eq(early.done_cnt, 0);
+	ck_assert_int_gt(loop_wait(&loop), 0);
+	ck_assert_int_eq(early.done_cnt, ENTRIES);
+	while (late.done_cnt < (int)ENTRIES * 2)
+		ck_assert_int_gt(loop_wait(&loop), 0);
+	ck_assert_uint_eq(loop.stash_cnt, 0);
+}
+END_TEST
+
+START_TEST(refused_entries_stay_for_the_next_submission)
+{
+	struct counted c = { .op = { counted_done } };
+
+	start_nop(&c.op);
+	refusal = -EAGAIN;
+	refusals = 1;
+	ck_assert_int_eq(loop_submit(&loop), 0);
+	ck_assert_int_eq(loop_wait(&loop), 1);
+	refusal = -EBADF;
+	refusals = 1;
+	start_nop(&c.op);
+	ck_assert_int_eq(loop_submit(&loop), -EBADF);
+}
+END_TEST
+
 START_TEST(completions_that_start_more_do_not_keep_the_caller)
 {
 	struct counted c = { .op = { again_done }, .again_cnt = 1000 };
@@ -234,6 +284,8 @@ int main(void)
 	tcase_add_test(tc, multishot_runs_once_a_completion);
 	tcase_add_test(tc, full_submission_queue_is_submitted_and_never_refuses);
 	tcase_add_test(tc, no_completion_is_lost_when_the_completion_queue_overflows);
+	tcase_add_loop_test(tc, refused_submission_sets_completions_aside_and_loses_none, 0, 3);
+	tcase_add_test(tc, refused_entries_stay_for_the_next_submission);
 	tcase_add_test(tc, completions_that_start_more_do_not_keep_the_caller);
 	tcase_add_test(tc, requests_without_op_are_counted_and_ignored);
 	tcase_add_test(tc, signal_ends_the_wait_with_zero);
