@@ -73,7 +73,7 @@ static int find_ops(const char *spec, const struct bdev_ops **ret_ops, char why[
 
 int bdev_open(const struct bdev_params *params, struct bdev **ret_bdev, char why[BDEV_WHY_MAX])
 {
-	const struct bdev_ops *ops;
+	const struct bdev_ops *ops = NULL;
 	int r;
 
 	if (!params->spec || !*params->spec)
