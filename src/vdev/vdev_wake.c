@@ -32,14 +32,17 @@ static void wake_poll_done(struct loop_op *op, int res, uint32_t cqe_flags)
 	struct vdev_wake_src *src = container_of(op, struct vdev_wake_src, op);
 	struct vdev_wake *wake = src->wake;
 
+	/* Hung up: a new poll would end at once, and so on for ever. */
+	if (res > 0 && (res & (POLLERR | POLLHUP | POLLNVAL)))
+		src->dead = true;
 	if (cqe_flags & IORING_CQE_F_MORE)
 		return;
 	src->armed = false;
-	if (res == -ECANCELED)
+	if (res == -ECANCELED || src->dead)
 		return;
 	if (res == -EINVAL && wake->multishot)
 		wake->multishot = false;
-	else if (res < 0 || (res & (POLLERR | POLLHUP | POLLNVAL)))
+	else if (res < 0)
 		src->dead = true;
 	else
 		/*

@@ -1,0 +1,832 @@
+/* SPDX-License-Identifier: MIT */
+#include "fake_vduse_sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/virtio_config.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <linux/vduse.h>
+
+#define MSGS_MAX	2048u
+#define FAILS_MAX	4u
+#define CALLS_MAX	32u
+#define RING_STRIDE	(64u * 1024u)
+#define WAIT_PATIENCE_S 20
+
+enum msg_state {
+	MSG_FREE,
+	MSG_QUEUED,
+	MSG_READ,
+	MSG_ANSWERED,
+	MSG_LOST
+};
+
+struct msg {
+	enum msg_state state;
+	struct vduse_dev_request req;
+	int result;
+};
+
+struct fake_queue {
+	struct ring *ring;
+	void *ring_va; /* the driver's mapping of the coherent part */
+	uint16_t size;
+	bool ready;
+	bool kicked;
+	int kick_fd;
+	unsigned int irq_cnt;
+};
+
+struct fake_vduse {
+	struct vduse_sys sys;
+	pthread_mutex_t lock;
+	pthread_cond_t irq;
+	unsigned int queue_cnt;
+	uint16_t queue_size;
+	struct fake_queue queues[FAKE_VDUSE_QUEUES_MAX];
+	uint8_t status;
+	uint64_t features;
+	bool connected;
+	bool broken;
+	int event_fd; /* the device node: readable while messages wait */
+	int domain_fd;
+	bool bounce_mapped;
+	bool cap_umem;
+	uint64_t umem_uaddr; /* 0 = none */
+	bool umem_foreign;
+	uint8_t ring_perm;
+	struct msg msgs[MSGS_MAX];
+	unsigned int msg_cnt;
+	uint16_t answered_state;
+	struct {
+		unsigned long request;
+		int err;
+		unsigned int cnt;
+	} fails[FAILS_MAX];
+	unsigned int calls[CALLS_MAX];
+	unsigned int map_cnt;
+	unsigned int file_cnt;
+};
+
+static void need(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	fprintf(stderr, "fake_vduse: %s\n", what);
+	abort();
+}
+
+static void signal_fd(int fd)
+{
+	uint64_t one = 1;
+
+	need(write(fd, &one, sizeof(one)) == (ssize_t)sizeof(one), "eventfd");
+}
+
+static void lock(struct fake_vduse *k)
+{
+	pthread_mutex_lock(&k->lock);
+}
+
+static void unlock(struct fake_vduse *k)
+{
+	pthread_mutex_unlock(&k->lock);
+}
+
+/* --- the driver's memory --- */
+
+static uint64_t ring_iova_of(unsigned int idx)
+{
+	/* Page 0 of nothing: above the bounce area, as in the kernel. */
+	return FAKE_VDUSE_BOUNCE_BYTES + (uint64_t)(idx + 1) * RING_STRIDE;
+}
+
+static uint64_t used_offset(uint16_t size)
+{
+	return (16ull * size + 6 + 2ull * size + 4095) & ~4095ull;
+}
+
+static uint64_t ring_bytes(uint16_t size)
+{
+	return used_offset(size) + 6 + 8ull * size;
+}
+
+static void domain_new(struct fake_vduse *k)
+{
+	if (k->domain_fd >= 0)
+		close(k->domain_fd);
+	k->domain_fd = memfd_create("domain", MFD_CLOEXEC);
+	need(k->domain_fd >= 0 &&
+		     !ftruncate(k->domain_fd, (off_t)ring_iova_of(FAKE_VDUSE_QUEUES_MAX)),
+	     "no domain");
+}
+
+static void queue_drop(struct fake_queue *q)
+{
+	if (!q->ring)
+		return;
+	munmap(q->ring_va, RING_STRIDE);
+	ring_free(q->ring);
+	q->ring = NULL;
+}
+
+/*
+ * Takes a ring of the builder and moves it: ring into the coherent part,
+ * buffers into a slice of the bounce area.
+ */
+static void queue_build(struct fake_vduse *k, unsigned int idx, uint16_t size)
+{
+	struct fake_queue *q = &k->queues[idx];
+	size_t slice = FAKE_VDUSE_BOUNCE_BYTES / FAKE_VDUSE_QUEUES_MAX;
+	struct ring *r = ring_new(size, RING_STRIDE, 0);
+
+	munmap(r->mem, r->mem_bytes);
+	close(r->fd);
+	r->fd = dup(k->domain_fd);
+	/* Page 0 is never given to anybody. */
+	r->buf_start_bytes = idx * slice + 4096;
+	r->mem_used_bytes = r->buf_start_bytes;
+	r->mem_bytes = (idx + 1) * slice;
+	r->mem = mmap(NULL, r->mem_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
+	q->ring_va = mmap(NULL, RING_STRIDE, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd,
+			  (off_t)ring_iova_of(idx));
+	need(r->mem != MAP_FAILED && q->ring_va != MAP_FAILED, "no memory");
+	r->desc = q->ring_va;
+	r->avail = (void *)((uint8_t *)q->ring_va + 16u * size);
+	r->used = (void *)((uint8_t *)q->ring_va + used_offset(size));
+	q->ring = r;
+	q->size = size;
+}
+
+/* What the driver sees as bounce memory from now on. */
+static void bounce_move(struct fake_vduse *k, bool to_umem)
+{
+	unsigned int i;
+
+	for (i = 0; i < k->queue_cnt; i++) {
+		struct ring *r = k->queues[i].ring;
+		void *umem = (void *)(uintptr_t)k->umem_uaddr;
+
+		if (!r)
+			continue;
+		if (to_umem) {
+			size_t at = r->buf_start_bytes;
+
+			memcpy((uint8_t *)umem + at, r->mem + at, r->mem_bytes - at);
+			/* Whoever goes on using the kernel's pages shall notice. */
+			memset(r->mem + at, 0xee, r->mem_bytes - at);
+			need(mremap(umem, 0, r->mem_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, r->mem) ==
+				     r->mem,
+			     "cannot see the registered memory");
+		} else {
+			uint8_t *copy = malloc(r->mem_bytes);
+
+			need(copy != NULL, "no memory");
+			memcpy(copy, r->mem, r->mem_bytes);
+			need(mmap(r->mem, r->mem_bytes, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_FIXED, k->domain_fd, 0) == r->mem,
+			     "cannot map the domain");
+			memcpy(r->mem, copy, r->mem_bytes);
+			free(copy);
+		}
+	}
+}
+
+/* --- messages --- */
+
+static void node_refresh(struct fake_vduse *k)
+{
+	uint64_t cnt;
+	unsigned int i;
+	bool waiting = k->broken;
+
+	for (i = 0; i < k->msg_cnt; i++)
+		waiting |= k->msgs[i].state == MSG_QUEUED;
+	if (waiting)
+		signal_fd(k->event_fd);
+	else
+		(void)!read(k->event_fd, &cnt, sizeof(cnt));
+}
+
+static uint32_t send_req(struct fake_vduse *k, struct vduse_dev_request req)
+{
+	uint32_t id;
+
+	lock(k);
+	need(k->msg_cnt < MSGS_MAX, "too many messages");
+	id = k->msg_cnt++;
+	req.request_id = id + 1000;
+	k->msgs[id] = (struct msg){ .state = MSG_QUEUED, .req = req };
+	node_refresh(k);
+	unlock(k);
+	return id;
+}
+
+uint32_t fake_vduse_send_status(struct fake_vduse *k, uint8_t status)
+{
+	struct vduse_dev_request req = { .type = VDUSE_SET_STATUS };
+
+	req.s.status = status;
+	return send_req(k, req);
+}
+
+uint32_t fake_vduse_send(struct fake_vduse *k, uint32_t type, uint32_t arg)
+{
+	struct vduse_dev_request req = { .type = type };
+
+	if (type == VDUSE_GET_VQ_STATE) {
+		req.vq_state.index = arg;
+	} else {
+		req.iova.start = arg;
+		req.iova.last = UINT64_MAX;
+	}
+	return send_req(k, req);
+}
+
+int fake_vduse_answer(struct fake_vduse *k, uint32_t id)
+{
+	int result;
+
+	lock(k);
+	result = k->msgs[id].state == MSG_ANSWERED ? k->msgs[id].result
+		 : k->msgs[id].state == MSG_LOST   ? FAKE_VDUSE_LOST
+						   : FAKE_VDUSE_PENDING;
+	unlock(k);
+	return result;
+}
+
+uint16_t fake_vduse_answered_state(struct fake_vduse *k)
+{
+	return k->answered_state;
+}
+
+static void do_reset(struct fake_vduse *k)
+{
+	unsigned int i;
+
+	k->features = 0;
+	k->bounce_mapped = false;
+	for (i = 0; i < k->queue_cnt; i++) {
+		struct fake_queue *q = &k->queues[i];
+
+		q->ready = false;
+		q->kicked = false;
+		if (q->kick_fd >= 0)
+			close(q->kick_fd);
+		q->kick_fd = -1;
+	}
+}
+
+static void msg_finish(struct fake_vduse *k, struct msg *msg, int result)
+{
+	if (msg->req.type != VDUSE_SET_STATUS)
+		return;
+	if (!msg->req.s.status) {
+		/* Whatever the answer. */
+		k->status = 0;
+		do_reset(k);
+	} else if (result == VDUSE_REQ_RESULT_OK) {
+		k->status = msg->req.s.status;
+	}
+}
+
+void fake_vduse_forget(struct fake_vduse *k, uint32_t id)
+{
+	lock(k);
+	k->msgs[id].state = MSG_LOST;
+	msg_finish(k, &k->msgs[id], VDUSE_REQ_RESULT_FAILED);
+	node_refresh(k);
+	unlock(k);
+}
+
+void fake_vduse_time_out(struct fake_vduse *k, uint32_t id)
+{
+	lock(k);
+	k->broken = true;
+	unlock(k);
+	fake_vduse_forget(k, id);
+}
+
+static ssize_t sys_read(void *ctx, int fd, void *buf, size_t len)
+{
+	struct fake_vduse *k = ctx;
+	ssize_t n = -EAGAIN;
+	unsigned int i;
+
+	if (len < sizeof(struct vduse_dev_request))
+		return -EINVAL;
+	lock(k);
+	need(k->connected && fd == k->event_fd, "read of a node that is not open");
+	for (i = 0; i < k->msg_cnt && n < 0; i++) {
+		if (k->msgs[i].state != MSG_QUEUED)
+			continue;
+		memcpy(buf, &k->msgs[i].req, sizeof(k->msgs[i].req));
+		k->msgs[i].state = MSG_READ;
+		n = sizeof(k->msgs[i].req);
+	}
+	node_refresh(k);
+	unlock(k);
+	return n;
+}
+
+static ssize_t sys_write(void *ctx, int fd, const void *buf, size_t len)
+{
+	static const uint32_t zero[4];
+	struct fake_vduse *k = ctx;
+	struct vduse_dev_response resp;
+	ssize_t n = -ENOENT;
+	unsigned int i;
+
+	if (len != sizeof(resp))
+		return -EINVAL;
+	memcpy(&resp, buf, sizeof(resp));
+	need(!memcmp(resp.reserved, zero, sizeof(zero)), "reserved words of an answer are set");
+	lock(k);
+	need(fd == k->event_fd, "write to something else");
+	for (i = 0; i < k->msg_cnt; i++) {
+		struct msg *msg = &k->msgs[i];
+
+		if (msg->state != MSG_READ || msg->req.request_id != resp.request_id)
+			continue;
+		msg->state = MSG_ANSWERED;
+		msg->result = (int)resp.result;
+		k->answered_state = resp.vq_state.split.avail_index;
+		msg_finish(k, msg, (int)resp.result);
+		n = (ssize_t)len;
+	}
+	unlock(k);
+	return n;
+}
+
+/* --- ioctls --- */
+
+static int get_fd(struct fake_vduse *k, struct vduse_iotlb_entry *e)
+{
+	uint64_t start = 0, last = FAKE_VDUSE_BOUNCE_BYTES - 1;
+	uint8_t perm = VDUSE_ACCESS_RW;
+	bool found = k->bounce_mapped && e->start <= last;
+	unsigned int i;
+
+	if (e->start > e->last)
+		return -EINVAL;
+	for (i = 0; i < k->queue_cnt && !found; i++) {
+		if (!k->queues[i].ring)
+			continue;
+		start = ring_iova_of(i);
+		last = start + ring_bytes(k->queues[i].size) - 1;
+		perm = k->ring_perm;
+		found = e->start <= last && e->last >= start;
+	}
+	if (!found)
+		return -EINVAL;
+	*e = (struct vduse_iotlb_entry){
+		.offset = start, .start = start, .last = last, .perm = perm
+	};
+	k->file_cnt++;
+	return dup(k->domain_fd);
+}
+
+static int vq_info(struct fake_vduse *k, struct vduse_vq_info *info)
+{
+	struct fake_queue *q = &k->queues[info->index];
+
+	if (info->index >= k->queue_cnt)
+		return -EINVAL;
+	info->num = q->ready ? q->size : 0;
+	info->ready = q->ready;
+	info->split.avail_index = 0;
+	if (!q->ready)
+		return 0;
+	info->desc_addr = ring_iova_of(info->index);
+	info->driver_addr = info->desc_addr + 16u * q->size;
+	info->device_addr = info->desc_addr + used_offset(q->size);
+	return 0;
+}
+
+static int setup_kickfd(struct fake_vduse *k, const struct vduse_vq_eventfd *arg)
+{
+	struct fake_queue *q = &k->queues[arg->index];
+
+	if (arg->index >= k->queue_cnt)
+		return -EINVAL;
+	if (q->kick_fd >= 0)
+		close(q->kick_fd);
+	q->kick_fd = arg->fd < 0 ? -1 : dup(arg->fd);
+	if (q->kicked && q->ready && q->kick_fd >= 0) {
+		signal_fd(q->kick_fd);
+		q->kicked = false;
+	}
+	return 0;
+}
+
+static int inject(struct fake_vduse *k, uint32_t idx)
+{
+	if (!(k->status & VIRTIO_CONFIG_S_DRIVER_OK) || idx >= k->queue_cnt)
+		return -EINVAL;
+	k->queues[idx].irq_cnt++;
+	pthread_cond_broadcast(&k->irq);
+	return 0;
+}
+
+static int iova_info(struct fake_vduse *k, struct vduse_iova_info *info)
+{
+	if (!k->bounce_mapped || info->start > info->last)
+		return -EINVAL;
+	info->start = 0;
+	info->last = FAKE_VDUSE_BOUNCE_BYTES - 1;
+	info->capability = k->cap_umem ? VDUSE_IOVA_CAP_UMEM : 0;
+	return 0;
+}
+
+static int reg_umem(struct fake_vduse *k, const struct vduse_iova_umem *arg)
+{
+	if (arg->reserved[0] || arg->reserved[1] || arg->reserved[2])
+		return -EINVAL;
+	if (k->umem_uaddr || k->umem_foreign)
+		return -EEXIST;
+	if (!k->bounce_mapped || arg->iova || arg->size != FAKE_VDUSE_BOUNCE_BYTES ||
+	    arg->uaddr % 4096)
+		return -EINVAL;
+	k->umem_uaddr = arg->uaddr;
+	bounce_move(k, true);
+	return 0;
+}
+
+static int dereg_umem(struct fake_vduse *k, const struct vduse_iova_umem *arg)
+{
+	if (!k->umem_uaddr && !k->umem_foreign)
+		return -ENOENT;
+	if (arg->iova || arg->size != FAKE_VDUSE_BOUNCE_BYTES)
+		return -EINVAL;
+	if (k->umem_uaddr)
+		bounce_move(k, false);
+	k->umem_uaddr = 0;
+	k->umem_foreign = false;
+	return 0;
+}
+
+static int vq_setup(struct fake_vduse *k, const struct vduse_vq_config *arg)
+{
+	static const uint16_t zero[13];
+
+	need(!memcmp(arg->reserved, zero, sizeof(zero)), "reserved words of VQ_SETUP are set");
+	return arg->index < k->queue_cnt ? 0 : -EINVAL;
+}
+
+static int dispatch(struct fake_vduse *k, unsigned long request, void *arg)
+{
+	switch (request) {
+	case VDUSE_IOTLB_GET_FD:
+		return get_fd(k, arg);
+	case VDUSE_DEV_GET_FEATURES:
+		*(uint64_t *)arg = k->features;
+		return 0;
+	case VDUSE_VQ_SETUP:
+		return vq_setup(k, arg);
+	case VDUSE_VQ_GET_INFO:
+		return vq_info(k, arg);
+	case VDUSE_VQ_SETUP_KICKFD:
+		return setup_kickfd(k, arg);
+	case VDUSE_VQ_INJECT_IRQ:
+		return inject(k, *(uint32_t *)arg);
+	case VDUSE_IOTLB_GET_INFO:
+		return iova_info(k, arg);
+	case VDUSE_IOTLB_REG_UMEM:
+		return reg_umem(k, arg);
+	case VDUSE_IOTLB_DEREG_UMEM:
+		return dereg_umem(k, arg);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static int scripted_failure(struct fake_vduse *k, unsigned long request)
+{
+	unsigned int i;
+
+	for (i = 0; i < FAILS_MAX; i++)
+		if (k->fails[i].cnt && k->fails[i].request == request) {
+			k->fails[i].cnt--;
+			return k->fails[i].err;
+		}
+	return 0;
+}
+
+static int sys_ioctl(void *ctx, int fd, unsigned long request, void *arg)
+{
+	struct fake_vduse *k = ctx;
+	int r;
+
+	lock(k);
+	need(k->connected && fd == k->event_fd, "ioctl on a node that is not open");
+	k->calls[_IOC_NR(request) % CALLS_MAX]++;
+	r = k->broken ? -EPERM : scripted_failure(k, request);
+	if (!r)
+		r = dispatch(k, request, arg);
+	unlock(k);
+	return r;
+}
+
+/* --- the other calls --- */
+
+static int sys_open(void *ctx, const char *path, int flags)
+{
+	struct fake_vduse *k = ctx;
+	int r = -ENOENT;
+
+	need((flags & (O_CLOEXEC | O_NONBLOCK)) == (O_CLOEXEC | O_NONBLOCK), "flags of open");
+	lock(k);
+	if (!strncmp(path, "/dev/vduse/", 11)) {
+		r = k->connected ? -EBUSY : k->event_fd;
+		k->connected = true;
+	}
+	unlock(k);
+	return r;
+}
+
+static void sys_close(void *ctx, int fd)
+{
+	struct fake_vduse *k = ctx;
+	unsigned int i;
+
+	lock(k);
+	if (fd == k->event_fd) {
+		need(k->connected, "node closed twice");
+		k->connected = false;
+		if (k->umem_uaddr)
+			bounce_move(k, false);
+		k->umem_uaddr = 0;
+		k->umem_foreign = false;
+		for (i = 0; i < k->msg_cnt; i++)
+			if (k->msgs[i].state == MSG_READ)
+				k->msgs[i].state = MSG_QUEUED;
+		node_refresh(k);
+	} else {
+		need(k->file_cnt > 0, "file closed twice");
+		k->file_cnt--;
+		close(fd);
+	}
+	unlock(k);
+}
+
+static int sys_mmap(void *ctx, size_t len, int prot, int fd, off_t offset, void **ret_va)
+{
+	struct fake_vduse *k = ctx;
+	void *va = mmap(NULL, len, prot, MAP_SHARED, fd, offset);
+
+	if (va == MAP_FAILED)
+		return -errno;
+	need(fcntl(fd, F_GETFD) & FD_CLOEXEC, "file of the domain without close-on-exec");
+	lock(k);
+	k->map_cnt++;
+	unlock(k);
+	*ret_va = va;
+	return 0;
+}
+
+static void sys_munmap(void *ctx, void *va, size_t len)
+{
+	struct fake_vduse *k = ctx;
+
+	lock(k);
+	need(k->map_cnt > 0, "more unmapped than mapped");
+	k->map_cnt--;
+	unlock(k);
+	munmap(va, len);
+}
+
+/* --- for tests --- */
+
+struct fake_vduse *fake_vduse_new(unsigned int queue_cnt, uint16_t queue_size)
+{
+	struct fake_vduse *k = calloc(1, sizeof(*k));
+	unsigned int i;
+
+	need(k && queue_cnt <= FAKE_VDUSE_QUEUES_MAX, "parameters");
+	k->sys = (struct vduse_sys){
+		.open = sys_open,
+		.close = sys_close,
+		.ioctl = sys_ioctl,
+		.read = sys_read,
+		.write = sys_write,
+		.mmap = sys_mmap,
+		.munmap = sys_munmap,
+		.ctx = k,
+	};
+	pthread_mutex_init(&k->lock, NULL);
+	pthread_cond_init(&k->irq, NULL);
+	k->queue_cnt = queue_cnt;
+	k->queue_size = queue_size;
+	k->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	k->domain_fd = -1;
+	k->cap_umem = true;
+	k->ring_perm = VDUSE_ACCESS_RW;
+	for (i = 0; i < queue_cnt; i++)
+		k->queues[i].kick_fd = -1;
+	return k;
+}
+
+void fake_vduse_free(struct fake_vduse *k)
+{
+	unsigned int i;
+
+	need(!k->connected, "the node is still open");
+	for (i = 0; i < k->queue_cnt; i++) {
+		queue_drop(&k->queues[i]);
+		if (k->queues[i].kick_fd >= 0)
+			close(k->queues[i].kick_fd);
+	}
+	if (k->domain_fd >= 0)
+		close(k->domain_fd);
+	close(k->event_fd);
+	pthread_cond_destroy(&k->irq);
+	pthread_mutex_destroy(&k->lock);
+	free(k);
+}
+
+const struct vduse_sys *fake_vduse_sys(struct fake_vduse *k)
+{
+	return &k->sys;
+}
+
+void fake_vduse_set_status(struct fake_vduse *k, uint8_t status)
+{
+	lock(k);
+	k->status = status;
+	unlock(k);
+}
+
+void fake_vduse_set_features(struct fake_vduse *k, uint64_t features)
+{
+	lock(k);
+	k->features = features;
+	unlock(k);
+}
+
+void fake_vduse_probe(struct fake_vduse *k, uint16_t size, unsigned int ready_cnt,
+		      uint64_t features)
+{
+	unsigned int i;
+
+	lock(k);
+	for (i = 0; i < k->queue_cnt; i++)
+		queue_drop(&k->queues[i]);
+	domain_new(k);
+	for (i = 0; i < k->queue_cnt; i++) {
+		queue_build(k, i, size);
+		k->queues[i].ready = i < ready_cnt;
+		k->queues[i].irq_cnt = 0;
+	}
+	/* Registered memory stays, and is what new rings use. */
+	if (k->umem_uaddr)
+		bounce_move(k, true);
+	k->features = features;
+	unlock(k);
+}
+
+void fake_vduse_set_ready(struct fake_vduse *k, unsigned int idx)
+{
+	lock(k);
+	k->queues[idx].ready = true;
+	unlock(k);
+}
+
+struct ring *fake_vduse_ring(struct fake_vduse *k, unsigned int idx)
+{
+	return k->queues[idx].ring;
+}
+
+void fake_vduse_set_ring_perm(struct fake_vduse *k, uint8_t perm)
+{
+	k->ring_perm = perm;
+}
+
+void fake_vduse_build(struct fake_vduse *k, unsigned int idx, const struct ring_blk_spec *spec,
+		      struct ring_blk_req *ret_req)
+{
+	lock(k);
+	k->bounce_mapped = true;
+	ring_blk_build(k->queues[idx].ring, spec, ret_req);
+	unlock(k);
+}
+
+void fake_vduse_publish(struct fake_vduse *k, unsigned int idx, uint16_t head)
+{
+	/* Under the lock, so that memory does not move meanwhile. */
+	lock(k);
+	ring_publish(k->queues[idx].ring, head);
+	unlock(k);
+}
+
+void fake_vduse_submit_quietly(struct fake_vduse *k, unsigned int idx,
+			       const struct ring_blk_spec *spec, struct ring_blk_req *ret_req)
+{
+	fake_vduse_build(k, idx, spec, ret_req);
+	fake_vduse_publish(k, idx, ret_req->head);
+}
+
+void fake_vduse_kick(struct fake_vduse *k, unsigned int idx)
+{
+	struct fake_queue *q = &k->queues[idx];
+
+	lock(k);
+	if (q->kick_fd >= 0 && q->ready)
+		signal_fd(q->kick_fd);
+	else
+		q->kicked = true;
+	unlock(k);
+}
+
+void fake_vduse_submit(struct fake_vduse *k, unsigned int idx, const struct ring_blk_spec *spec,
+		       struct ring_blk_req *ret_req)
+{
+	fake_vduse_submit_quietly(k, idx, spec, ret_req);
+	fake_vduse_kick(k, idx);
+}
+
+unsigned int fake_vduse_irq_cnt(struct fake_vduse *k, unsigned int idx)
+{
+	unsigned int cnt;
+
+	lock(k);
+	cnt = k->queues[idx].irq_cnt;
+	unlock(k);
+	return cnt;
+}
+
+void fake_vduse_wait_irq(struct fake_vduse *k, unsigned int idx, unsigned int cnt)
+{
+	struct timespec until;
+	int r = 0;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += WAIT_PATIENCE_S;
+	lock(k);
+	while (k->queues[idx].irq_cnt < cnt && r == 0)
+		r = pthread_cond_timedwait(&k->irq, &k->lock, &until);
+	unlock(k);
+	need(r == 0, "no interrupt came");
+}
+
+bool fake_vduse_has_kickfd(struct fake_vduse *k, unsigned int idx)
+{
+	return k->queues[idx].kick_fd >= 0;
+}
+
+void fake_vduse_fail(struct fake_vduse *k, unsigned long request, int err, unsigned int cnt)
+{
+	unsigned int i;
+
+	lock(k);
+	for (i = 0; i < FAILS_MAX && k->fails[i].cnt; i++)
+		;
+	need(i < FAILS_MAX, "too many failures at once");
+	k->fails[i].request = request;
+	k->fails[i].err = err;
+	k->fails[i].cnt = cnt;
+	unlock(k);
+}
+
+unsigned int fake_vduse_call_cnt(struct fake_vduse *k, unsigned long request)
+{
+	unsigned int cnt;
+
+	lock(k);
+	cnt = k->calls[_IOC_NR(request) % CALLS_MAX];
+	unlock(k);
+	return cnt;
+}
+
+void fake_vduse_no_umem(struct fake_vduse *k)
+{
+	k->cap_umem = false;
+}
+
+void fake_vduse_foreign_umem(struct fake_vduse *k)
+{
+	k->umem_foreign = true;
+}
+
+bool fake_vduse_has_umem(struct fake_vduse *k)
+{
+	return k->umem_uaddr;
+}
+
+unsigned int fake_vduse_map_cnt(struct fake_vduse *k)
+{
+	return k->map_cnt;
+}
+
+unsigned int fake_vduse_file_cnt(struct fake_vduse *k)
+{
+	return k->file_cnt;
+}

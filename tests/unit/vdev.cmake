@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: MIT
+vblk_unit_test(vdev_wake
+	SOURCES test_vdev_wake.c
+	LIBS vblk_vdev)
+target_include_directories(test_vdev_wake PRIVATE ${PROJECT_SOURCE_DIR}/src/vdev)
