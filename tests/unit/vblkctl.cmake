@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: MIT
+# vdpa-tools is added before tests.
+if(TARGET vblkctl_parts)
+	vblk_unit_test(vblkctl
+		SOURCES test_vblkctl.c
+		LIBS vblkctl_parts)
+endif()

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+#include "args.h"
+
+#include <string.h>
+
+#include "command.h"
+#include "vblk/util/log.h"
+
+/* @ret_value: behind '=', or NULL. */
+static const struct arg_option *find(const struct arg_option *options, size_t option_cnt,
+				     const char *arg, const char **ret_value)
+{
+	size_t len = strcspn(arg, "=");
+
+	for (size_t i = 0; i < option_cnt; i++) {
+		if (strlen(options[i].name) != len || strncmp(options[i].name, arg, len) != 0)
+			continue;
+		*ret_value = arg[len] ? arg + len + 1 : NULL;
+		return &options[i];
+	}
+	return NULL;
+}
+
+static int usage(const char *command, const char *what, const char *arg)
+{
+	log_error("%s '%s' (see 'vblkctl help %s')", what, arg, command);
+	return EXIT_USAGE;
+}
+
+/* Return: arguments used up; 0 after a message. */
+static int take_option(int argc, char **argv, int i, const struct arg_option *options,
+		       size_t option_cnt)
+{
+	const struct arg_option *option;
+	const char *value;
+
+	option = find(options, option_cnt, argv[i], &value);
+	if (!option) {
+		(void)usage(argv[0], "unknown option", argv[i]);
+		return 0;
+	}
+	if (option->flag) {
+		if (value) {
+			(void)usage(argv[0], "no value belongs to option", option->name);
+			return 0;
+		}
+		*option->flag = true;
+		return 1;
+	}
+	if (!value && i + 1 == argc) {
+		(void)usage(argv[0], "a value is missing for option", option->name);
+		return 0;
+	}
+	*option->value = value ? value : argv[i + 1];
+	return value ? 1 : 2;
+}
+
+int args_parse(int argc, char **argv, const struct arg_option *options, size_t option_cnt,
+	       const char *word, const char **ret_word)
+{
+	const char *found = NULL;
+	bool words_only = false;
+
+	for (int i = 1; i < argc;) {
+		if (!words_only && !strcmp(argv[i], "--")) {
+			words_only = true;
+			i++;
+		} else if (!words_only && argv[i][0] == '-' && argv[i][1]) {
+			int used = take_option(argc, argv, i, options, option_cnt);
+
+			if (!used)
+				return EXIT_USAGE;
+			i += used;
+		} else {
+			if (!word || found)
+				return usage(argv[0], "one argument too many:", argv[i]);
+			found = argv[i++];
+		}
+	}
+	if (word && !found) {
+		log_error("%s needs a %s (see 'vblkctl help %s')", argv[0], word, argv[0]);
+		return EXIT_USAGE;
+	}
+	if (ret_word)
+		*ret_word = found;
+	return 0;
+}

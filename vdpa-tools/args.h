@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef VBLKCTL_ARGS_H
+#define VBLKCTL_ARGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "vblk/util/compiler.h"
+
+/**
+ * struct arg_option - one option of a command, with its "--"
+ * @flag: set to true; or @value: receives the argument. Exactly one of them.
+ */
+struct arg_option {
+	const char *name;
+	bool *flag;
+	const char **value;
+};
+
+/**
+ * args_parse() - options by their whole words ("--x", "--x=V", "--x V"), in any place
+ * @word: what the one further argument is called, "NAME"; NULL: the command takes none
+ * @ret_word: borrowed from @argv
+ * Return: 0; EXIT_USAGE after a message.
+ */
+int args_parse(int argc, char **argv, const struct arg_option *options, size_t option_cnt,
+	       const char *word, const char **ret_word) VBLK_MUST_CHECK;
+
+#endif

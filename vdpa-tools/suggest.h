@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef VBLKCTL_SUGGEST_H
+#define VBLKCTL_SUGGEST_H
+
+#include <stddef.h>
+
+/* Typing mistakes between @a and @b: letters left out, added, replaced, or two swapped. */
+unsigned int suggest_distance(const char *a, const char *b);
+
+/* The word of @words[@cnt] that was probably meant by @typed; NULL when none is near. */
+const char *suggest_word(const char *typed, const char *const *words, size_t cnt);
+
+#endif

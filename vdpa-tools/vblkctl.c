@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+#include "suggest.h"
+#include "vblk/util/log.h"
+
+static const struct command commands[] = {
+	{ "attach", cmd_attach, "[OPTION]... BACKEND", "make a disk of an image, print its node",
+	  "  Starts a vblkd for BACKEND (an image file, block device, mem:SIZE or null:SIZE),\n"
+	  "  waits until the disk can be used, and prints its path, such as /dev/vda.\n"
+	  "  Options are those of vblkd ('vblkd --help' lists all), among them:\n"
+	  "    --name NAME       name of the device (default: from the image's file name)\n"
+	  "    --serial TEXT     serial number, for /dev/disk/by-id/virtio-TEXT\n" },
+	{ "detach", cmd_detach, "[--force] [--timeout SEC] NAME", "take a disk away",
+	  "  NAME is a device's name or node (/dev/vda). A disk in use is refused.\n"
+	  "    --force           detach although it is in use: filesystems on it lose what they\n"
+	  "                      have not written yet, and programs get I/O errors\n"
+	  "    --timeout SEC     give up after SEC seconds, 1 to 3600 (default 30)\n" },
+	{ "list", cmd_list, "[--json]", "list all devices",
+	  "    --json            the same, and more, as a JSON array\n" },
+	{ "show", cmd_show, "[--json] NAME", "show everything known of a device",
+	  "  NAME is a device's name or node (/dev/vda).\n"
+	  "    --json            the same as a JSON object\n" },
+};
+
+static void print_usage(FILE *f)
+{
+	fputs("Usage: vblkctl COMMAND [OPTION]... [ARGUMENT]\n"
+	      "Make disks (/dev/vdX) of images, list them, take them away.\n"
+	      "\n"
+	      "Commands:\n",
+	      f);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(f, "  %-8s %-32s %s\n", commands[i].name, commands[i].args,
+			commands[i].help);
+	fputs("\n'vblkctl help COMMAND' or 'vblkctl COMMAND --help' tells more; so does "
+	      "vblkctl(8).\n",
+	      f);
+}
+
+static int help_all(void)
+{
+	print_usage(stdout);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		printf("\nvblkctl %s %s\n%s", commands[i].name, commands[i].args,
+		       commands[i].details);
+	puts("\nvblkctl --help        show this text\n"
+	     "vblkctl --version     show the version");
+	return EXIT_DONE;
+}
+
+static int help_one(const struct command *command)
+{
+	printf("Usage: vblkctl %s %s\n%c%s.\n%s", command->name, command->args,
+	       toupper((unsigned char)command->help[0]), command->help + 1, command->details);
+	return EXIT_DONE;
+}
+
+/* NULL after a message. */
+static const struct command *find_command(const char *name)
+{
+	const char *names[ARRAY_SIZE(commands)], *near;
+
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		names[i] = commands[i].name;
+		if (!strcmp(commands[i].name, name))
+			return &commands[i];
+	}
+	near = suggest_word(name, names, ARRAY_SIZE(names));
+	if (near)
+		log_error("unknown command '%s'; did you mean '%s'?", name, near);
+	else
+		log_error("unknown command '%s' (see 'vblkctl --help')", name);
+	return NULL;
+}
+
+static bool wants_help(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (!strcmp(argv[i], "--help"))
+			return true;
+	return false;
+}
+
+static int run_command(int argc, char **argv)
+{
+	const struct command *command;
+	bool help = !strcmp(argv[0], "help");
+
+	if (help && argc == 1)
+		return help_all();
+	command = find_command(help ? argv[1] : argv[0]);
+	if (!command)
+		return EXIT_USAGE;
+	return help || wants_help(argc, argv) ? help_one(command) : command->run(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	int code;
+
+	log_setup("vblkctl", LOG_TARGET_STDERR, LOG_LEVEL_INFO);
+	if (argc < 2) {
+		print_usage(stderr);
+		return EXIT_USAGE;
+	}
+	if (!strcmp(argv[1], "--help")) {
+		code = help_all();
+	} else if (!strcmp(argv[1], "--version")) {
+		puts("vblkctl " VBLK_VERSION);
+		code = EXIT_DONE;
+	} else if (argv[1][0] == '-') {
+		log_error("unknown option '%s' (see 'vblkctl --help')", argv[1]);
+		code = EXIT_USAGE;
+	} else {
+		code = run_command(argc - 1, argv + 1);
+	}
+	/* Output that did not arrive (a full disk, a closed pipe) is a failure. */
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		log_error("cannot write to standard output");
+		code = EXIT_FAILED;
+	}
+	return code;
+}
