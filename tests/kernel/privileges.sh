@@ -1,0 +1,41 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Who holds what: the worker nothing, the keeper CAP_NET_ADMIN, nobody dumps core.
+# shellcheck source=tests/kernel/functions.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/functions.sh"
+
+NET_ADMIN=0000000000001000
+NONE=0000000000000000
+
+# status PID FIELD
+status()
+{
+	awk -v f="$2:" '$1 == f { print $2 }' "/proc/$1/status"
+}
+
+image=$(make_image 16M)
+attach priv --queues=2 "$image"
+keeper=$(state priv pid)
+worker=$(state priv worker_pid)
+not [ "$keeper" = "$worker" ] || fail "keeper and worker are one process"
+
+for set in CapEff CapPrm CapInh CapAmb; do
+	for task in "/proc/$worker/task"/*; do
+		assert_eq "$(awk -v f="$set:" '$1 == f { print $2 }' "$task/status")" $NONE "worker $set"
+	done
+done
+assert_eq "$(status "$keeper" CapEff)" $NET_ADMIN "keeper CapEff"
+assert_eq "$(status "$keeper" CapPrm)" $NET_ADMIN "keeper CapPrm"
+assert_eq "$(status "$keeper" CapBnd)" $NET_ADMIN "keeper CapBnd"
+assert_eq "$(status "$keeper" CapInh)" $NONE "keeper CapInh"
+assert_eq "$(status "$keeper" CapAmb)" $NONE "keeper CapAmb"
+for pid in "$keeper" "$worker"; do
+	assert_eq "$(status "$pid" NoNewPrivs)" 1 "NoNewPrivs of $pid"
+	assert_eq "$(awk '/^Max core file size/ { print $5, $6 }' "/proc/$pid/limits")" "0 0" \
+		"core limit of $pid"
+	assert_eq "$(cat "/proc/$pid/oom_score_adj")" -1000 "oom_score_adj of $pid"
+done
+assert_ge "$(status "$worker" VmLck)" 1 "locked memory of the worker in kB"
+assert_eq "$(stat -c '%a %U' "$RUN_DIR/priv" "$RUN_DIR/priv/control" | tr '\n' ' ')" \
+	"700 root 600 root " "modes of the run directory and socket"
+detach priv

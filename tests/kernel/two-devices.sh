@@ -1,0 +1,33 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Two disks at once are two disks; taking one away does not touch the other.
+# shellcheck source=tests/kernel/functions.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/functions.sh"
+
+one=$(make_image 32M one.img)
+two=$(make_image 32M two.img)
+attach one "$one"
+disk_one=$disk
+attach two --direct --umem=on "$two"
+disk_two=$disk
+not [ "$disk_one" = "$disk_two" ] || fail "both are $disk_one"
+assert_eq "$(vblkctl list --json | jq -r 'map(.name) | sort | join(" ")')" "one two" "list"
+
+head -c 16M /dev/urandom >"$work/a"
+head -c 16M /dev/urandom >"$work/b"
+dd if="$work/a" of="$disk_one" bs=256K oflag=direct status=none &
+writer=$!
+dd if="$work/b" of="$disk_two" bs=256K oflag=direct status=none
+wait $writer
+cmp -n $((16 << 20)) "$work/a" "$disk_one"
+cmp -n $((16 << 20)) "$work/b" "$disk_two"
+
+# Writes to the second while the first is taken away.
+dd if="$work/a" of="$disk_two" bs=16K oflag=direct status=none &
+writer=$!
+detach one
+wait $writer
+cmp -n $((16 << 20)) "$work/a" "$disk_two"
+detach two
+cmp -n $((16 << 20)) "$work/a" "$one"
+cmp -n $((16 << 20)) "$work/a" "$two"
