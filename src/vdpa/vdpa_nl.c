@@ -32,7 +32,7 @@ struct round_trip {
 	bool done;
 };
 
-int vdpa_nl_open(struct vdpa_nl **ret_nl)
+int vdpa_nl_open_family(const char *family, struct vdpa_nl **ret_nl)
 {
 	struct vdpa_nl *nl;
 	int on = 1, r;
@@ -53,7 +53,7 @@ int vdpa_nl_open(struct vdpa_nl **ret_nl)
 	(void)setsockopt(nl_socket_get_fd(nl->sock), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
 	(void)setsockopt(nl_socket_get_fd(nl->sock), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
 
-	nl->family = genl_ctrl_resolve(nl->sock, VDPA_GENL_NAME);
+	nl->family = genl_ctrl_resolve(nl->sock, family);
 	if (nl->family < 0) {
 		r = vdpa_msg_errno_from_nl(nl->family);
 		goto fail;
@@ -66,6 +66,11 @@ int vdpa_nl_open(struct vdpa_nl **ret_nl)
 fail:
 	vdpa_nl_close(nl);
 	return r;
+}
+
+int vdpa_nl_open(struct vdpa_nl **ret_nl)
+{
+	return vdpa_nl_open_family(VDPA_GENL_NAME, ret_nl);
 }
 
 void vdpa_nl_close(struct vdpa_nl *nl)

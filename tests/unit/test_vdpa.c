@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "vdpa_msg.h"
+#include "vdpa_request.h"
 
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/genetlink.h>
 #include <linux/vdpa.h>
 #include <netlink/errno.h>
+#include <netlink/msg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A message under construction; the bytes are exactly those of the wire. */
 static struct {
@@ -240,6 +244,100 @@ START_TEST(open_without_the_module_says_enoent)
 }
 END_TEST
 
+/* ---- round trips, with the family "nlctrl" that every kernel has ---- */
+
+static struct vdpa_nl *open_nlctrl(void)
+{
+	struct vdpa_nl *nl = NULL;
+
+	ck_assert_int_eq(vdpa_nl_open_family("nlctrl", &nl), 0);
+	return nl;
+}
+
+static int count_reply(const struct nlmsghdr *nlh VBLK_UNUSED, void *ctx)
+{
+	(*(int *)ctx)++;
+	return *(int *)ctx == 1 ? -EBADMSG : 0;
+}
+
+static int accept_reply(const struct nlmsghdr *nlh VBLK_UNUSED, void *ctx)
+{
+	(*(int *)ctx)++;
+	return 0;
+}
+
+static int request(struct vdpa_nl *nl, uint8_t cmd, int flags, const char *family,
+		   int (*reply)(const struct nlmsghdr *nlh, void *ctx), int *cnt)
+{
+	struct nl_msg *msg = vdpa_request_new(nl, cmd, flags);
+
+	ck_assert_ptr_nonnull(msg);
+	if (family)
+		ck_assert_int_eq(vdpa_request_put_name(msg, CTRL_ATTR_FAMILY_NAME, family), 0);
+	return vdpa_request_run(nl, msg, reply, cnt);
+}
+
+START_TEST(kernel_answers_are_taken_to_their_end)
+{
+	struct vdpa_nl *nl = open_nlctrl();
+	int cnt = 0;
+
+	ck_assert_int_eq(request(nl, CTRL_CMD_GETFAMILY, NLM_F_ACK, "nlctrl", accept_reply, &cnt),
+			 0);
+	ck_assert_int_eq(cnt, 1);
+	ck_assert_int_eq(request(nl, CTRL_CMD_GETFAMILY, NLM_F_ACK, "no-such", accept_reply, &cnt),
+			 -ENOENT);
+	ck_assert_int_eq(request(nl, 99, NLM_F_ACK, NULL, NULL, NULL), -EOPNOTSUPP);
+	cnt = 0;
+	ck_assert_int_eq(request(nl, CTRL_CMD_GETFAMILY, NLM_F_DUMP, NULL, accept_reply, &cnt), 0);
+	ck_assert_int_ge(cnt, 1);
+	/* A reply that cannot be parsed is reported, and leaves the socket in step. */
+	cnt = 0;
+	ck_assert_int_eq(request(nl, CTRL_CMD_GETFAMILY, NLM_F_DUMP, NULL, count_reply, &cnt),
+			 -EBADMSG);
+	cnt = 0;
+	ck_assert_int_eq(request(nl, CTRL_CMD_GETFAMILY, NLM_F_ACK, "nlctrl", accept_reply, &cnt),
+			 0);
+	ck_assert_int_eq(cnt, 1);
+	vdpa_nl_close(nl);
+}
+END_TEST
+
+START_TEST(sockets_are_not_inherited)
+{
+	struct vdpa_nl *nl;
+	int first = open("/dev/null", O_RDONLY), fd;
+
+	close(first);
+	nl = open_nlctrl();
+	fd = first; /* the lowest free one, which the socket took */
+	ck_assert_int_eq(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+	vdpa_nl_close(nl);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), -1);
+}
+END_TEST
+
+START_TEST(names_are_sent_with_their_nul_and_checked)
+{
+	struct vdpa_nl *nl = open_nlctrl();
+	struct nl_msg *msg = vdpa_request_new(nl, VDPA_CMD_DEV_NEW, NLM_F_ACK);
+	char longest[VDPA_NAME_MAX + 1];
+	struct nlattr *attr;
+
+	memset(longest, 'x', sizeof(longest));
+	longest[VDPA_NAME_MAX] = '\0';
+	ck_assert_int_eq(vdpa_request_put_name(msg, VDPA_ATTR_DEV_NAME, ""), -EINVAL);
+	ck_assert_int_eq(vdpa_request_put_name(msg, VDPA_ATTR_DEV_NAME, longest), -EINVAL);
+	ck_assert_int_eq(vdpa_request_put_name(msg, VDPA_ATTR_DEV_NAME, "db"), 0);
+	attr = nlmsg_find_attr(nlmsg_hdr(msg), GENL_HDRLEN, VDPA_ATTR_DEV_NAME);
+	ck_assert_ptr_nonnull(attr);
+	ck_assert_int_eq(nla_len(attr), 3);
+	ck_assert_int_eq(memcmp(nla_data(attr), "db", 3), 0);
+	nlmsg_free(msg);
+	vdpa_nl_close(nl);
+}
+END_TEST
+
 START_TEST(close_accepts_null)
 {
 	vdpa_nl_close(NULL);
@@ -262,6 +360,9 @@ int main(void)
 	tcase_add_test(tc, success_and_positive_numbers);
 	tcase_add_test(tc, libnl_codes_become_errnos);
 	tcase_add_test(tc, open_without_the_module_says_enoent);
+	tcase_add_test(tc, kernel_answers_are_taken_to_their_end);
+	tcase_add_test(tc, sockets_are_not_inherited);
+	tcase_add_test(tc, names_are_sent_with_their_nul_and_checked);
 	tcase_add_test(tc, close_accepts_null);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
