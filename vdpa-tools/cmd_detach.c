@@ -231,6 +231,8 @@ static int tidy_up(const struct device *device)
 
 static int detach(const struct device *device, bool force, int timeout_ms)
 {
+	char command[1024];
+
 	switch (device->condition) {
 	case DEVICE_ANSWERS:
 	case DEVICE_SILENT:
@@ -239,8 +241,10 @@ static int detach(const struct device *device, bool force, int timeout_ms)
 	case DEVICE_REMAINS:
 		if (!device->on_bus)
 			return tidy_up(device);
-		device_explain_orphan(device);
-		log_error("cannot detach '%s' before it has a daemon again", device->name);
+		log_error(
+			"cannot detach '%s': its daemon is gone and I/O may wait for one; take it "
+			"over with that I/O first: %s",
+			device->name, device_adopt_command(device, command, sizeof(command)));
 		return EXIT_FAILED;
 	case DEVICE_UNREADABLE:
 		break;
