@@ -340,7 +340,7 @@ fuzz_targets()
 # fuzz_one NAME: what it finds goes to build/, what it keeps too
 fuzz_one()
 {
-	local name=$1 program=$build/fuzz/tests/fuzz/fuzz_$1 work=$build/fuzz-work/$1 known=()
+	local name=$1 program=$build/fuzz/bin/fuzz_$1 work=$build/fuzz-work/$1 known=()
 
 	[ ! -d "tests/fuzz/corpus/$name" ] || known=("$top/tests/fuzz/corpus/$name")
 	mkdir -p -- "$work/corpus" "$work/crashes"
@@ -362,7 +362,7 @@ fuzz_result()
 	fi
 	fail "$name" "$logs/fuzz-$name.log"
 	for file in "$build/fuzz-work/$name/crashes"/*; do
-		[ ! -f "$file" ] || msg "reproduce: $build/fuzz/tests/fuzz/fuzz_$name $file"
+		[ ! -f "$file" ] || msg "reproduce: $build/fuzz/bin/fuzz_$name $file"
 	done
 	msg "once fixed, the file belongs into tests/fuzz/corpus/$name"
 }
@@ -479,7 +479,7 @@ run_guest()
 
 	rm -rf -- "$out"
 	mkdir -p -- "$out/bin"
-	cp -- "$build/release/src/daemon/vblkd" "$build/release/vdpa-tools/vblkctl" "$out/bin/" ||
+	cp -- "$build/release/bin/vblkd" "$build/release/bin/vblkctl" "$out/bin/" ||
 		{ fail "programs are missing"; return; }
 	while [ ${#remaining[@]} -gt 0 ]; do
 		before=${#remaining[@]}
@@ -506,7 +506,7 @@ suite_kernel()
 	fi
 	need_build_packages
 	need_packages e2fsprogs xfsprogs btrfs-progs fio dmsetup jq procps util-linux kmod
-	built release || return
+	built release vblkd vblkctl || return
 	logged vm-prepare tests/vm/prepare || { fail "no guest" "$logs/vm-prepare.log"; return; }
 	while IFS= read -r name; do
 		wanted "$name" || continue

@@ -156,17 +156,17 @@ not()
 # line on stderr, which matches, and nothing on stdout
 expect_error()
 {
-	local code=$1 regex=$2 rc=0 lines
+	local code=$1 regex=$2 rc=0 lines out
 
 	shift 2
-	"$@" >"$work/expect.out" 2>"$work/expect.err" </dev/null || rc=$?
-	lines=$(wc -l <"$work/expect.err")
+	out=$("$@" 2>"$work/expect.err" </dev/null) || rc=$?
+	mapfile -t lines <"$work/expect.err"
 	printf '[%s] %s\n' "$rc" "$*"
-	sed 's/^/	/' "$work/expect.err"
+	printf '\t%s\n' "${lines[@]}"
 	[ "$rc" = "$code" ] || fail_at_caller "exit code $rc, not $code: $*"
-	[ "$lines" = 1 ] || fail_at_caller "$lines lines on stderr, not one: $*"
-	[ ! -s "$work/expect.out" ] || fail_at_caller "output on stdout: $*"
-	grep -qE -- "$regex" "$work/expect.err" ||
+	[ ${#lines[@]} = 1 ] || fail_at_caller "${#lines[@]} lines on stderr, not one: $*"
+	[ -z "$out" ] || fail_at_caller "output on stdout: $*"
+	[[ ${lines[0]} =~ $regex ]] ||
 		fail_at_caller "the message does not match '$regex': $*"
 }
 

@@ -8,57 +8,64 @@
 image=$(make_image 16M)
 used=$(make_image 16M used.img)
 
-# failed CODE REGEX ATTACH-ARGUMENTS...: with vblkctl and with vblkd
-failed()
+# usage REGEX ARGUMENTS...: of vblkd, which vblkctl attach hands them to
+usage()
 {
-	local code=$1 regex=$2
-
-	shift 2
-	expect_error "$code" "$regex" vblkctl attach "$@"
-	expect_error "$code" "$regex" timeout 60 vblkd "$@"
-	[ -n "${in_use:-}" ] || [ -z "$(leftovers)" ] || check_nothing_left
+	expect_error 2 "$1" vblkd "${@:2}"
 }
 
-failed 2 "unknown option '--qeues" --qeues=2 "$image"
-failed 2 "unknown option '--quee" --quee=2 "$image"
-expect_error 2 "unknown option '-z'" vblkd -z "$image"
-failed 2 'queues' --queues=0 "$image"
-failed 2 'queues' --queues=65 "$image"
-failed 2 'queues' --queues=two "$image"
-failed 2 'queue-size' --queue-size=100 "$image"
-failed 2 'block-size' --block-size=513 "$image"
-failed 2 'block-size' --block-size=8K "$image"
-failed 2 'physical-block-size' --physical-block-size=3K "$image"
-failed 2 'cache' --cache=none "$image"
-failed 2 'discard' --discard=maybe "$image"
-failed 2 'msg-timeout' --msg-timeout=1 "$image"
-failed 2 'bounce-size' --bounce-size=3 "$image"
-failed 2 'serial' --serial='too long for a virtio serial number' "$image"
-failed 2 'serial' --serial= "$image"
-failed 2 'name' --name= "$image"
-failed 2 'name' --name=a/b "$image"
-failed 2 'name' --name=.. "$image"
-failed 2 'name' --name="$(printf '%064d' 0)" "$image"
-failed 2 'name' --name=power "$image"
-failed 2 'BACKEND' --name=x
-failed 2 'only one BACKEND|one argument too many' "$image" "$used"
-failed 2 'mem:' --name=x mem:0
-failed 2 'mem:' --name=x mem:12Q
-failed 2 'null:' --name=x null:
+# failed REGEX ARGUMENTS...: with vblkctl and with vblkd
+failed()
+{
+	expect_error 1 "$1" vblkctl attach "${@:2}"
+	expect_error 1 "$1" vblkd "${@:2}"
+}
 
-failed 1 'missing.*No such file|No such file.*missing|missing.*does not exist' --name=x "$work/missing"
+usage "unknown option '--qeues" --qeues=2 "$image"
+expect_error 2 "unknown option '--qeues" vblkctl attach --qeues=2 "$image"
+usage "unknown option '--quee" --quee=2 "$image"
+usage "unknown option '-z'" -z "$image"
+usage 'queues' --queues=0 "$image"
+usage 'queues' --queues=65 "$image"
+usage 'queues' --queues=two "$image"
+usage 'queue-size' --queue-size=100 "$image"
+usage 'block-size' --block-size=513 "$image"
+usage 'block-size' --block-size=8K "$image"
+usage 'physical-block-size' --physical-block-size=3K "$image"
+usage 'cache' --cache=none "$image"
+usage 'discard' --discard=maybe "$image"
+usage 'msg-timeout' --msg-timeout=1 "$image"
+usage 'bounce-size' --bounce-size=3 "$image"
+usage 'serial' --serial='too long for a virtio serial number' "$image"
+usage 'serial' --serial= "$image"
+usage 'name' --name= "$image"
+usage 'name' --name=a/b "$image"
+usage 'name' --name=.. "$image"
+usage 'name' --name="$(printf '%064d' 0)" "$image"
+usage 'name' --name=power "$image"
+usage 'BACKEND' --name=x
+usage 'only one BACKEND|one argument too many' "$image" "$used"
+failed 'mem:' --name=x mem:0
+usage 'mem:' --name=x mem:12Q
+usage 'null:' --name=x null:
+
+check_nothing_left
+
+failed 'missing.*No such file|No such file.*missing|missing.*does not exist' --name=x "$work/missing"
 : >"$work/empty"
-failed 1 'empty' --name=x "$work/empty"
-failed 1 'directory' --name=x "$work"
-failed 1 'null|regular file|block device' --name=x /dev/null
+failed 'empty' --name=x "$work/empty"
+failed 'directory' --name=x "$work"
+failed 'null|regular file|block device' --name=x /dev/null
 truncate -s 100 -- "$work/tiny"
-failed 1 'tiny' --name=x "$work/tiny"
+failed 'tiny' --name=x "$work/tiny"
 
 # A read-only filesystem.
 make_fs ext4 64M "$work/ext4"
 truncate -s 8M -- "$work/ext4/disk.img"
 mount -o remount,ro "$work/ext4"
-failed 1 '[Rr]ead-only' --name=x "$work/ext4/disk.img"
+failed '[Rr]ead-only' --name=x "$work/ext4/disk.img"
+
+check_nothing_left
 
 # Not root.
 chmod 755 "$work"
@@ -69,9 +76,8 @@ done
 
 # A name, and an image, that are taken.
 attach taken "$used"
-in_use=1
-failed 1 "'taken'.*(running|in use|exists)" --name=taken "$image"
-failed 1 'used.img.*(lock|use)' --name=other "$used"
+failed "'taken'.*(running|in use|exists)" --name=taken "$image"
+failed 'used.img.*(lock|use)' --name=other "$used"
 expect_error 1 'nothere' vblkctl detach nothere
 expect_error 1 'nothere' vblkctl show nothere
 expect_error 2 'NAME' vblkctl detach
@@ -82,8 +88,7 @@ check_nothing_left
 
 # A VDUSE module without its driver.
 if modprobe -r virtio_vdpa 2>/dev/null; then
-	in_use=
-	failed 1 'virtio_vdpa' --name=x "$image"
+	failed 'virtio_vdpa' --name=x "$image"
 	modprobe virtio_vdpa
 fi
 attach after "$image"

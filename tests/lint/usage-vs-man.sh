@@ -17,8 +17,8 @@ lint_needs mandoc
 # named here.
 foreign='--bind|--now'
 
-vblkd=$build/src/daemon/vblkd
-vblkctl=$build/vdpa-tools/vblkctl
+vblkd=$build/bin/vblkd
+vblkctl=$build/bin/vblkctl
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 
