@@ -62,6 +62,17 @@ static void dev_queue_broken(void *ctx, unsigned int idx, enum vq_fault fault)
 	dev->event(dev->ctx, VDUSE_EVENT_QUEUE_BROKEN, (int)idx);
 }
 
+/* After a message timed out every ioctl is refused, for good. */
+static void dev_check_broken(struct vduse_dev *dev)
+{
+	uint64_t features;
+
+	if (dev->broken || vduse_ioctl(dev, VDUSE_DEV_GET_FEATURES, &features) != -EPERM)
+		return;
+	dev->broken = true;
+	dev->event(dev->ctx, VDUSE_EVENT_BROKEN, 0);
+}
+
 static void dev_report_memory(struct vduse_dev *dev, int err)
 {
 	if (dev->memory_reported)
@@ -77,6 +88,10 @@ static void dev_report_memory(struct vduse_dev *dev, int err)
  */
 static void dev_retry_later(struct vduse_dev *dev, int err)
 {
+	if (err == -EPERM)
+		dev_check_broken(dev);
+	if (dev->broken)
+		return;
 	dev_report_memory(dev, err);
 	/* A record that does not fit now will not fit later. */
 	if (err == -EUCLEAN)
@@ -287,17 +302,6 @@ int vduse_dev_fd(const struct vduse_dev *dev)
 	return dev->fd;
 }
 
-/* Signalled without a message: after a timeout every ioctl is refused, for good. */
-static void dev_check_broken(struct vduse_dev *dev)
-{
-	uint64_t features;
-
-	if (dev->broken || vduse_ioctl(dev, VDUSE_DEV_GET_FEATURES, &features) != -EPERM)
-		return;
-	dev->broken = true;
-	dev->event(dev->ctx, VDUSE_EVENT_BROKEN, 0);
-}
-
 void vduse_dev_handle(struct vduse_dev *dev)
 {
 	unsigned int cnt = 0;
@@ -310,6 +314,7 @@ void vduse_dev_handle(struct vduse_dev *dev)
 		else if (r != -EINTR)
 			break;
 	}
+	/* Signalled without a message. */
 	if (!cnt)
 		dev_check_broken(dev);
 }

@@ -13,9 +13,7 @@
 
 #include "vblk/util/math.h"
 
-/**
- * struct iotlb_set - what a memmap holds, freed by its release function
- */
+/* What a memmap holds, given back by its release function. */
 struct iotlb_set {
 	const struct vduse_sys *sys;
 	unsigned int cnt;
@@ -141,7 +139,7 @@ static int iotlb_set_add(struct iotlb_set *set, const struct vduse_iotlb_entry *
 	struct vduse_mapping *mapping = &set->mappings[set->cnt];
 	int r;
 
-	/* Two entries of a memmap are kept for the caller's own region. */
+	/* One region is kept for the caller's own. */
 	if (set->cnt >= MEMMAP_REGIONS_MAX - 1)
 		return -E2BIG;
 	if (entry->last - entry->start == UINT64_MAX)
@@ -162,34 +160,39 @@ static int iotlb_set_add(struct iotlb_set *set, const struct vduse_iotlb_entry *
 	return 0;
 }
 
+/* Takes one entry that was found from @next on; owns @fd. */
+static int iotlb_set_take(struct iotlb_set *set, const struct vduse_iotlb_entry *entry, int fd,
+			  uint64_t next)
+{
+	int r = 0;
+
+	/* An entry that does not lead on would keep the caller busy for ever. */
+	if (entry->last < next || entry->last < entry->start)
+		r = -EFAULT;
+	/* What begins before is the rest of a range that the caller replaces. */
+	else if (entry->start >= next)
+		r = iotlb_set_add(set, entry, fd);
+	if (r < 0 || entry->start < next)
+		set->sys->close(set->sys->ctx, fd);
+	return r;
+}
+
 static int iotlb_set_fill(struct iotlb_set *set, int dev_fd, uint64_t from_iova)
 {
-	struct vduse_iotlb_entry entry;
+	struct vduse_iotlb_entry entry = { .last = 0 };
 	uint64_t next = from_iova;
 	int fd, r;
 
-	for (;;) {
+	while (entry.last < UINT64_MAX) {
 		fd = iotlb_get_fd(set->sys, dev_fd, next, UINT64_MAX, &entry);
-		if (fd == -EINVAL)
-			return 0;
 		if (fd < 0)
-			return fd;
-		/* An entry that does not lead on would keep us here for ever. */
-		r = entry.last < next || entry.last < entry.start ? -EFAULT : 0;
-		if (r == 0 && entry.start >= next)
-			r = iotlb_set_add(set, &entry, fd);
-		else
-			/* The rest of the range that the caller replaces. */
-			set->sys->close(set->sys->ctx, fd), fd = -1;
-		if (r < 0) {
-			if (fd >= 0)
-				set->sys->close(set->sys->ctx, fd);
+			return fd == -EINVAL ? 0 : fd;
+		r = iotlb_set_take(set, &entry, fd, next);
+		if (r < 0)
 			return r;
-		}
-		if (entry.last == UINT64_MAX)
-			return 0;
 		next = entry.last + 1;
 	}
+	return 0;
 }
 
 int vduse_iotlb_memmap(const struct vduse_sys *sys, int dev_fd, uint64_t from_iova,

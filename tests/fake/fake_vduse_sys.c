@@ -1,205 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-#include "fake_vduse_sys.h"
+#include "fake_vduse_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_config.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include <linux/vduse.h>
-
-#define MSGS_MAX	2048u
-#define FAILS_MAX	4u
-#define CALLS_MAX	32u
-#define RING_STRIDE	(64u * 1024u)
-#define WAIT_PATIENCE_S 20
-
-enum msg_state {
-	MSG_FREE,
-	MSG_QUEUED,
-	MSG_READ,
-	MSG_ANSWERED,
-	MSG_LOST
-};
-
-struct msg {
-	enum msg_state state;
-	struct vduse_dev_request req;
-	int result;
-};
-
-struct fake_queue {
-	struct ring *ring;
-	void *ring_va; /* the driver's mapping of the coherent part */
-	uint16_t size;
-	bool ready;
-	bool kicked;
-	int kick_fd;
-	unsigned int irq_cnt;
-};
-
-struct fake_vduse {
-	struct vduse_sys sys;
-	pthread_mutex_t lock;
-	pthread_cond_t irq;
-	unsigned int queue_cnt;
-	uint16_t queue_size;
-	struct fake_queue queues[FAKE_VDUSE_QUEUES_MAX];
-	uint8_t status;
-	uint64_t features;
-	bool connected;
-	bool broken;
-	int event_fd; /* the device node: readable while messages wait */
-	int domain_fd;
-	bool bounce_mapped;
-	bool cap_umem;
-	uint64_t umem_uaddr; /* 0 = none */
-	bool umem_foreign;
-	uint8_t ring_perm;
-	struct msg msgs[MSGS_MAX];
-	unsigned int msg_cnt;
-	uint16_t answered_state;
-	struct {
-		unsigned long request;
-		int err;
-		unsigned int cnt;
-	} fails[FAILS_MAX];
-	unsigned int calls[CALLS_MAX];
-	unsigned int map_cnt;
-	unsigned int file_cnt;
-};
-
-static void need(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	fprintf(stderr, "fake_vduse: %s\n", what);
-	abort();
-}
-
-static void signal_fd(int fd)
-{
-	uint64_t one = 1;
-
-	need(write(fd, &one, sizeof(one)) == (ssize_t)sizeof(one), "eventfd");
-}
-
-static void lock(struct fake_vduse *k)
-{
-	pthread_mutex_lock(&k->lock);
-}
-
-static void unlock(struct fake_vduse *k)
-{
-	pthread_mutex_unlock(&k->lock);
-}
-
-/* --- the driver's memory --- */
-
-static uint64_t ring_iova_of(unsigned int idx)
-{
-	/* Page 0 of nothing: above the bounce area, as in the kernel. */
-	return FAKE_VDUSE_BOUNCE_BYTES + (uint64_t)(idx + 1) * RING_STRIDE;
-}
-
-static uint64_t used_offset(uint16_t size)
-{
-	return (16ull * size + 6 + 2ull * size + 4095) & ~4095ull;
-}
-
-static uint64_t ring_bytes(uint16_t size)
-{
-	return used_offset(size) + 6 + 8ull * size;
-}
-
-static void domain_new(struct fake_vduse *k)
-{
-	if (k->domain_fd >= 0)
-		close(k->domain_fd);
-	k->domain_fd = memfd_create("domain", MFD_CLOEXEC);
-	need(k->domain_fd >= 0 &&
-		     !ftruncate(k->domain_fd, (off_t)ring_iova_of(FAKE_VDUSE_QUEUES_MAX)),
-	     "no domain");
-}
-
-static void queue_drop(struct fake_queue *q)
-{
-	if (!q->ring)
-		return;
-	munmap(q->ring_va, RING_STRIDE);
-	ring_free(q->ring);
-	q->ring = NULL;
-}
-
-/*
- * Takes a ring of the builder and moves it: ring into the coherent part,
- * buffers into a slice of the bounce area.
- */
-static void queue_build(struct fake_vduse *k, unsigned int idx, uint16_t size)
-{
-	struct fake_queue *q = &k->queues[idx];
-	size_t slice = FAKE_VDUSE_BOUNCE_BYTES / FAKE_VDUSE_QUEUES_MAX;
-	struct ring *r = ring_new(size, RING_STRIDE, 0);
-
-	munmap(r->mem, r->mem_bytes);
-	close(r->fd);
-	r->fd = dup(k->domain_fd);
-	/* Page 0 is never given to anybody. */
-	r->buf_start_bytes = idx * slice + 4096;
-	r->mem_used_bytes = r->buf_start_bytes;
-	r->mem_bytes = (idx + 1) * slice;
-	r->mem = mmap(NULL, r->mem_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
-	q->ring_va = mmap(NULL, RING_STRIDE, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd,
-			  (off_t)ring_iova_of(idx));
-	need(r->mem != MAP_FAILED && q->ring_va != MAP_FAILED, "no memory");
-	r->desc = q->ring_va;
-	r->avail = (void *)((uint8_t *)q->ring_va + 16u * size);
-	r->used = (void *)((uint8_t *)q->ring_va + used_offset(size));
-	q->ring = r;
-	q->size = size;
-}
-
-/* What the driver sees as bounce memory from now on. */
-static void bounce_move(struct fake_vduse *k, bool to_umem)
-{
-	unsigned int i;
-
-	for (i = 0; i < k->queue_cnt; i++) {
-		struct ring *r = k->queues[i].ring;
-		void *umem = (void *)(uintptr_t)k->umem_uaddr;
-
-		if (!r)
-			continue;
-		if (to_umem) {
-			size_t at = r->buf_start_bytes;
-
-			memcpy((uint8_t *)umem + at, r->mem + at, r->mem_bytes - at);
-			/* Whoever goes on using the kernel's pages shall notice. */
-			memset(r->mem + at, 0xee, r->mem_bytes - at);
-			need(mremap(umem, 0, r->mem_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, r->mem) ==
-				     r->mem,
-			     "cannot see the registered memory");
-		} else {
-			uint8_t *copy = malloc(r->mem_bytes);
-
-			need(copy != NULL, "no memory");
-			memcpy(copy, r->mem, r->mem_bytes);
-			need(mmap(r->mem, r->mem_bytes, PROT_READ | PROT_WRITE,
-				  MAP_SHARED | MAP_FIXED, k->domain_fd, 0) == r->mem,
-			     "cannot map the domain");
-			memcpy(r->mem, copy, r->mem_bytes);
-			free(copy);
-		}
-	}
-}
 
 /* --- messages --- */
 
@@ -212,7 +21,7 @@ static void node_refresh(struct fake_vduse *k)
 	for (i = 0; i < k->msg_cnt; i++)
 		waiting |= k->msgs[i].state == MSG_QUEUED;
 	if (waiting)
-		signal_fd(k->event_fd);
+		fake_vduse_signal(k->event_fd);
 	else
 		(void)!read(k->event_fd, &cnt, sizeof(cnt));
 }
@@ -221,13 +30,13 @@ static uint32_t send_req(struct fake_vduse *k, struct vduse_dev_request req)
 {
 	uint32_t id;
 
-	lock(k);
-	need(k->msg_cnt < MSGS_MAX, "too many messages");
+	fake_vduse_lock(k);
+	fake_vduse_need(k->msg_cnt < MSGS_MAX, "too many messages");
 	id = k->msg_cnt++;
 	req.request_id = id + 1000;
 	k->msgs[id] = (struct msg){ .state = MSG_QUEUED, .req = req };
 	node_refresh(k);
-	unlock(k);
+	fake_vduse_unlock(k);
 	return id;
 }
 
@@ -256,11 +65,11 @@ int fake_vduse_answer(struct fake_vduse *k, uint32_t id)
 {
 	int result;
 
-	lock(k);
+	fake_vduse_lock(k);
 	result = k->msgs[id].state == MSG_ANSWERED ? k->msgs[id].result
 		 : k->msgs[id].state == MSG_LOST   ? FAKE_VDUSE_LOST
 						   : FAKE_VDUSE_PENDING;
-	unlock(k);
+	fake_vduse_unlock(k);
 	return result;
 }
 
@@ -301,18 +110,18 @@ static void msg_finish(struct fake_vduse *k, struct msg *msg, int result)
 
 void fake_vduse_forget(struct fake_vduse *k, uint32_t id)
 {
-	lock(k);
+	fake_vduse_lock(k);
 	k->msgs[id].state = MSG_LOST;
 	msg_finish(k, &k->msgs[id], VDUSE_REQ_RESULT_FAILED);
 	node_refresh(k);
-	unlock(k);
+	fake_vduse_unlock(k);
 }
 
 void fake_vduse_time_out(struct fake_vduse *k, uint32_t id)
 {
-	lock(k);
+	fake_vduse_lock(k);
 	k->broken = true;
-	unlock(k);
+	fake_vduse_unlock(k);
 	fake_vduse_forget(k, id);
 }
 
@@ -324,8 +133,8 @@ static ssize_t sys_read(void *ctx, int fd, void *buf, size_t len)
 
 	if (len < sizeof(struct vduse_dev_request))
 		return -EINVAL;
-	lock(k);
-	need(k->connected && fd == k->event_fd, "read of a node that is not open");
+	fake_vduse_lock(k);
+	fake_vduse_need(k->connected && fd == k->event_fd, "read of a node that is not open");
 	for (i = 0; i < k->msg_cnt && n < 0; i++) {
 		if (k->msgs[i].state != MSG_QUEUED)
 			continue;
@@ -334,7 +143,7 @@ static ssize_t sys_read(void *ctx, int fd, void *buf, size_t len)
 		n = sizeof(k->msgs[i].req);
 	}
 	node_refresh(k);
-	unlock(k);
+	fake_vduse_unlock(k);
 	return n;
 }
 
@@ -349,9 +158,10 @@ static ssize_t sys_write(void *ctx, int fd, const void *buf, size_t len)
 	if (len != sizeof(resp))
 		return -EINVAL;
 	memcpy(&resp, buf, sizeof(resp));
-	need(!memcmp(resp.reserved, zero, sizeof(zero)), "reserved words of an answer are set");
-	lock(k);
-	need(fd == k->event_fd, "write to something else");
+	fake_vduse_need(!memcmp(resp.reserved, zero, sizeof(zero)),
+			"reserved words of an answer are set");
+	fake_vduse_lock(k);
+	fake_vduse_need(fd == k->event_fd, "write to something else");
 	for (i = 0; i < k->msg_cnt; i++) {
 		struct msg *msg = &k->msgs[i];
 
@@ -363,7 +173,7 @@ static ssize_t sys_write(void *ctx, int fd, const void *buf, size_t len)
 		msg_finish(k, msg, (int)resp.result);
 		n = (ssize_t)len;
 	}
-	unlock(k);
+	fake_vduse_unlock(k);
 	return n;
 }
 
@@ -381,8 +191,8 @@ static int get_fd(struct fake_vduse *k, struct vduse_iotlb_entry *e)
 	for (i = 0; i < k->queue_cnt && !found; i++) {
 		if (!k->queues[i].ring)
 			continue;
-		start = ring_iova_of(i);
-		last = start + ring_bytes(k->queues[i].size) - 1;
+		start = fake_vduse_ring_iova(i);
+		last = start + fake_vduse_ring_bytes(k->queues[i].size) - 1;
 		perm = k->ring_perm;
 		found = e->start <= last && e->last >= start;
 	}
@@ -406,9 +216,9 @@ static int vq_info(struct fake_vduse *k, struct vduse_vq_info *info)
 	info->split.avail_index = 0;
 	if (!q->ready)
 		return 0;
-	info->desc_addr = ring_iova_of(info->index);
+	info->desc_addr = fake_vduse_ring_iova(info->index);
 	info->driver_addr = info->desc_addr + 16u * q->size;
-	info->device_addr = info->desc_addr + used_offset(q->size);
+	info->device_addr = info->desc_addr + fake_vduse_used_offset(q->size);
 	return 0;
 }
 
@@ -422,7 +232,7 @@ static int setup_kickfd(struct fake_vduse *k, const struct vduse_vq_eventfd *arg
 		close(q->kick_fd);
 	q->kick_fd = arg->fd < 0 ? -1 : dup(arg->fd);
 	if (q->kicked && q->ready && q->kick_fd >= 0) {
-		signal_fd(q->kick_fd);
+		fake_vduse_signal(q->kick_fd);
 		q->kicked = false;
 	}
 	return 0;
@@ -457,7 +267,7 @@ static int reg_umem(struct fake_vduse *k, const struct vduse_iova_umem *arg)
 	    arg->uaddr % 4096)
 		return -EINVAL;
 	k->umem_uaddr = arg->uaddr;
-	bounce_move(k, true);
+	fake_vduse_bounce_move(k, true);
 	return 0;
 }
 
@@ -468,7 +278,7 @@ static int dereg_umem(struct fake_vduse *k, const struct vduse_iova_umem *arg)
 	if (arg->iova || arg->size != FAKE_VDUSE_BOUNCE_BYTES)
 		return -EINVAL;
 	if (k->umem_uaddr)
-		bounce_move(k, false);
+		fake_vduse_bounce_move(k, false);
 	k->umem_uaddr = 0;
 	k->umem_foreign = false;
 	return 0;
@@ -478,7 +288,8 @@ static int vq_setup(struct fake_vduse *k, const struct vduse_vq_config *arg)
 {
 	static const uint16_t zero[13];
 
-	need(!memcmp(arg->reserved, zero, sizeof(zero)), "reserved words of VQ_SETUP are set");
+	fake_vduse_need(!memcmp(arg->reserved, zero, sizeof(zero)),
+			"reserved words of VQ_SETUP are set");
 	return arg->index < k->queue_cnt ? 0 : -EINVAL;
 }
 
@@ -526,13 +337,13 @@ static int sys_ioctl(void *ctx, int fd, unsigned long request, void *arg)
 	struct fake_vduse *k = ctx;
 	int r;
 
-	lock(k);
-	need(k->connected && fd == k->event_fd, "ioctl on a node that is not open");
+	fake_vduse_lock(k);
+	fake_vduse_need(k->connected && fd == k->event_fd, "ioctl on a node that is not open");
 	k->calls[_IOC_NR(request) % CALLS_MAX]++;
 	r = k->broken ? -EPERM : scripted_failure(k, request);
 	if (!r)
 		r = dispatch(k, request, arg);
-	unlock(k);
+	fake_vduse_unlock(k);
 	return r;
 }
 
@@ -543,13 +354,14 @@ static int sys_open(void *ctx, const char *path, int flags)
 	struct fake_vduse *k = ctx;
 	int r = -ENOENT;
 
-	need((flags & (O_CLOEXEC | O_NONBLOCK)) == (O_CLOEXEC | O_NONBLOCK), "flags of open");
-	lock(k);
+	fake_vduse_need((flags & (O_CLOEXEC | O_NONBLOCK)) == (O_CLOEXEC | O_NONBLOCK),
+			"flags of open");
+	fake_vduse_lock(k);
 	if (!strncmp(path, "/dev/vduse/", 11)) {
 		r = k->connected ? -EBUSY : k->event_fd;
 		k->connected = true;
 	}
-	unlock(k);
+	fake_vduse_unlock(k);
 	return r;
 }
 
@@ -558,12 +370,12 @@ static void sys_close(void *ctx, int fd)
 	struct fake_vduse *k = ctx;
 	unsigned int i;
 
-	lock(k);
+	fake_vduse_lock(k);
 	if (fd == k->event_fd) {
-		need(k->connected, "node closed twice");
+		fake_vduse_need(k->connected, "node closed twice");
 		k->connected = false;
 		if (k->umem_uaddr)
-			bounce_move(k, false);
+			fake_vduse_bounce_move(k, false);
 		k->umem_uaddr = 0;
 		k->umem_foreign = false;
 		for (i = 0; i < k->msg_cnt; i++)
@@ -571,11 +383,11 @@ static void sys_close(void *ctx, int fd)
 				k->msgs[i].state = MSG_QUEUED;
 		node_refresh(k);
 	} else {
-		need(k->file_cnt > 0, "file closed twice");
+		fake_vduse_need(k->file_cnt > 0, "file closed twice");
 		k->file_cnt--;
 		close(fd);
 	}
-	unlock(k);
+	fake_vduse_unlock(k);
 }
 
 static int sys_mmap(void *ctx, size_t len, int prot, int fd, off_t offset, void **ret_va)
@@ -585,10 +397,11 @@ static int sys_mmap(void *ctx, size_t len, int prot, int fd, off_t offset, void 
 
 	if (va == MAP_FAILED)
 		return -errno;
-	need(fcntl(fd, F_GETFD) & FD_CLOEXEC, "file of the domain without close-on-exec");
-	lock(k);
+	fake_vduse_need(fcntl(fd, F_GETFD) & FD_CLOEXEC,
+			"file of the domain without close-on-exec");
+	fake_vduse_lock(k);
 	k->map_cnt++;
-	unlock(k);
+	fake_vduse_unlock(k);
 	*ret_va = va;
 	return 0;
 }
@@ -597,10 +410,10 @@ static void sys_munmap(void *ctx, void *va, size_t len)
 {
 	struct fake_vduse *k = ctx;
 
-	lock(k);
-	need(k->map_cnt > 0, "more unmapped than mapped");
+	fake_vduse_lock(k);
+	fake_vduse_need(k->map_cnt > 0, "more unmapped than mapped");
 	k->map_cnt--;
-	unlock(k);
+	fake_vduse_unlock(k);
 	munmap(va, len);
 }
 
@@ -611,7 +424,7 @@ struct fake_vduse *fake_vduse_new(unsigned int queue_cnt, uint16_t queue_size)
 	struct fake_vduse *k = calloc(1, sizeof(*k));
 	unsigned int i;
 
-	need(k && queue_cnt <= FAKE_VDUSE_QUEUES_MAX, "parameters");
+	fake_vduse_need(k && queue_cnt <= FAKE_VDUSE_QUEUES_MAX, "parameters");
 	k->sys = (struct vduse_sys){
 		.open = sys_open,
 		.close = sys_close,
@@ -639,9 +452,9 @@ void fake_vduse_free(struct fake_vduse *k)
 {
 	unsigned int i;
 
-	need(!k->connected, "the node is still open");
+	fake_vduse_need(!k->connected, "the node is still open");
 	for (i = 0; i < k->queue_cnt; i++) {
-		queue_drop(&k->queues[i]);
+		fake_vduse_queue_drop(&k->queues[i]);
 		if (k->queues[i].kick_fd >= 0)
 			close(k->queues[i].kick_fd);
 	}
@@ -660,44 +473,23 @@ const struct vduse_sys *fake_vduse_sys(struct fake_vduse *k)
 
 void fake_vduse_set_status(struct fake_vduse *k, uint8_t status)
 {
-	lock(k);
+	fake_vduse_lock(k);
 	k->status = status;
-	unlock(k);
+	fake_vduse_unlock(k);
 }
 
 void fake_vduse_set_features(struct fake_vduse *k, uint64_t features)
 {
-	lock(k);
+	fake_vduse_lock(k);
 	k->features = features;
-	unlock(k);
-}
-
-void fake_vduse_probe(struct fake_vduse *k, uint16_t size, unsigned int ready_cnt,
-		      uint64_t features)
-{
-	unsigned int i;
-
-	lock(k);
-	for (i = 0; i < k->queue_cnt; i++)
-		queue_drop(&k->queues[i]);
-	domain_new(k);
-	for (i = 0; i < k->queue_cnt; i++) {
-		queue_build(k, i, size);
-		k->queues[i].ready = i < ready_cnt;
-		k->queues[i].irq_cnt = 0;
-	}
-	/* Registered memory stays, and is what new rings use. */
-	if (k->umem_uaddr)
-		bounce_move(k, true);
-	k->features = features;
-	unlock(k);
+	fake_vduse_unlock(k);
 }
 
 void fake_vduse_set_ready(struct fake_vduse *k, unsigned int idx)
 {
-	lock(k);
+	fake_vduse_lock(k);
 	k->queues[idx].ready = true;
-	unlock(k);
+	fake_vduse_unlock(k);
 }
 
 struct ring *fake_vduse_ring(struct fake_vduse *k, unsigned int idx)
@@ -710,56 +502,25 @@ void fake_vduse_set_ring_perm(struct fake_vduse *k, uint8_t perm)
 	k->ring_perm = perm;
 }
 
-void fake_vduse_build(struct fake_vduse *k, unsigned int idx, const struct ring_blk_spec *spec,
-		      struct ring_blk_req *ret_req)
-{
-	lock(k);
-	k->bounce_mapped = true;
-	ring_blk_build(k->queues[idx].ring, spec, ret_req);
-	unlock(k);
-}
-
-void fake_vduse_publish(struct fake_vduse *k, unsigned int idx, uint16_t head)
-{
-	/* Under the lock, so that memory does not move meanwhile. */
-	lock(k);
-	ring_publish(k->queues[idx].ring, head);
-	unlock(k);
-}
-
-void fake_vduse_submit_quietly(struct fake_vduse *k, unsigned int idx,
-			       const struct ring_blk_spec *spec, struct ring_blk_req *ret_req)
-{
-	fake_vduse_build(k, idx, spec, ret_req);
-	fake_vduse_publish(k, idx, ret_req->head);
-}
-
 void fake_vduse_kick(struct fake_vduse *k, unsigned int idx)
 {
 	struct fake_queue *q = &k->queues[idx];
 
-	lock(k);
+	fake_vduse_lock(k);
 	if (q->kick_fd >= 0 && q->ready)
-		signal_fd(q->kick_fd);
+		fake_vduse_signal(q->kick_fd);
 	else
 		q->kicked = true;
-	unlock(k);
-}
-
-void fake_vduse_submit(struct fake_vduse *k, unsigned int idx, const struct ring_blk_spec *spec,
-		       struct ring_blk_req *ret_req)
-{
-	fake_vduse_submit_quietly(k, idx, spec, ret_req);
-	fake_vduse_kick(k, idx);
+	fake_vduse_unlock(k);
 }
 
 unsigned int fake_vduse_irq_cnt(struct fake_vduse *k, unsigned int idx)
 {
 	unsigned int cnt;
 
-	lock(k);
+	fake_vduse_lock(k);
 	cnt = k->queues[idx].irq_cnt;
-	unlock(k);
+	fake_vduse_unlock(k);
 	return cnt;
 }
 
@@ -770,11 +531,11 @@ void fake_vduse_wait_irq(struct fake_vduse *k, unsigned int idx, unsigned int cn
 
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += WAIT_PATIENCE_S;
-	lock(k);
+	fake_vduse_lock(k);
 	while (k->queues[idx].irq_cnt < cnt && r == 0)
 		r = pthread_cond_timedwait(&k->irq, &k->lock, &until);
-	unlock(k);
-	need(r == 0, "no interrupt came");
+	fake_vduse_unlock(k);
+	fake_vduse_need(r == 0, "no interrupt came");
 }
 
 bool fake_vduse_has_kickfd(struct fake_vduse *k, unsigned int idx)
@@ -786,23 +547,23 @@ void fake_vduse_fail(struct fake_vduse *k, unsigned long request, int err, unsig
 {
 	unsigned int i;
 
-	lock(k);
+	fake_vduse_lock(k);
 	for (i = 0; i < FAILS_MAX && k->fails[i].cnt; i++)
 		;
-	need(i < FAILS_MAX, "too many failures at once");
+	fake_vduse_need(i < FAILS_MAX, "too many failures at once");
 	k->fails[i].request = request;
 	k->fails[i].err = err;
 	k->fails[i].cnt = cnt;
-	unlock(k);
+	fake_vduse_unlock(k);
 }
 
 unsigned int fake_vduse_call_cnt(struct fake_vduse *k, unsigned long request)
 {
 	unsigned int cnt;
 
-	lock(k);
+	fake_vduse_lock(k);
 	cnt = k->calls[_IOC_NR(request) % CALLS_MAX];
-	unlock(k);
+	fake_vduse_unlock(k);
 	return cnt;
 }
 

@@ -20,8 +20,8 @@ static struct rig *orphan(unsigned int queue_cnt)
 }
 
 /*
- * A predecessor that took @take requests of queue 0, returned the one it took
- * last but @keep_back, and was killed.
+ * A predecessor that took @take requests of queue 0, returned number @return_nr
+ * of them, and was killed.
  */
 static void live_and_die(struct rig *rig, unsigned int take, unsigned int return_nr)
 {

@@ -12,6 +12,7 @@ START_TEST(reset_waits_for_outstanding_io_and_delivers_it)
 
 	fake_bdev_set_mode(rig->fake, FAKE_BDEV_HELD);
 	a = rig_read(rig, 0, 0);
+	ck_assert(fake_bdev_wait_submitted(rig->fake, 1, 20000));
 	b = rig_read(rig, 1, 1);
 	ck_assert(fake_bdev_wait_submitted(rig->fake, 2, 20000));
 	id = fake_vduse_send_status(rig->k, 0);

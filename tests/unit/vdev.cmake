@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: MIT
+vblk_unit_test(vdev
+	SOURCES test_vdev.c
+	LIBS vblk_vdev vblk_fake_ring vblk_fake_bdev)
 vblk_unit_test(vdev_wake
 	SOURCES test_vdev_wake.c
 	LIBS vblk_vdev)

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: MIT */
+/* Queue threads between a raw ring and the fake backend, with a transport of nothing. */
+#include <check.h>
+#include <errno.h>
+#include <linux/virtio_blk.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "fake_bdev.h"
+#include "ring_builder.h"
+#include "vblk/vdev/vdev.h"
+
+#define QUEUES	    2u
+#define RING_SIZE   16u
+#define PATIENCE_MS 20000
+#define ARENA_BYTES (1u << 20)
+
+static struct vdev *vdev;
+static struct fake_bdev *fake;
+static struct blk_params blk;
+static struct ring *rings[QUEUES];
+static struct memmap *map;
+static struct vdev_ring conf[QUEUES];
+static int irq_fd[QUEUES];
+static int map_err;
+static unsigned int stopped_cnt, broken_cnt, failed_cnt, map_get_cnt;
+static int last_err;
+
+static void signal_fd(int fd)
+{
+	uint64_t one = 1;
+
+	ck_assert_int_eq(write(fd, &one, sizeof(one)), sizeof(one));
+}
+
+static void on_inject(void *ctx, unsigned int idx)
+{
+	(void)ctx;
+	signal_fd(irq_fd[idx]);
+}
+
+static int on_map_get(void *ctx, struct memmap **ret_map)
+{
+	int err = __atomic_load_n(&map_err, __ATOMIC_RELAXED);
+
+	(void)ctx;
+	__atomic_fetch_add(&map_get_cnt, 1, __ATOMIC_RELAXED);
+	if (err)
+		return err;
+	*ret_map = memmap_ref(map);
+	return 0;
+}
+
+static void on_stopped(void *ctx)
+{
+	(void)ctx;
+	stopped_cnt++;
+}
+
+static void on_broken(void *ctx, unsigned int idx, enum vq_fault fault)
+{
+	(void)ctx;
+	(void)idx;
+	ck_assert_int_ne(fault, VQ_FAULT_NONE);
+	broken_cnt++;
+}
+
+static void on_failed(void *ctx, unsigned int idx, int err)
+{
+	(void)ctx;
+	(void)idx;
+	last_err = err;
+	failed_cnt++;
+}
+
+static const struct vdev_transport_ops ops = {
+	.inject_irq = on_inject,
+	.map_get = on_map_get,
+	.stopped = on_stopped,
+	.queue_broken = on_broken,
+	.queue_failed = on_failed,
+};
+
+static int make(bool sched_batch)
+{
+	struct vdev_params params = {
+		.bdev = fake_bdev_get(fake),
+		.blk = &blk,
+		.ops = &ops,
+		.sched_batch = sched_batch,
+	};
+
+	return vdev_new(&params, &vdev);
+}
+
+static void new_rings(void)
+{
+	struct memmap_region regions[QUEUES];
+	unsigned int i;
+
+	memmap_unref(map);
+	for (i = 0; i < QUEUES; i++) {
+		ring_free(rings[i]);
+		rings[i] = ring_new(RING_SIZE, ARENA_BYTES, (uint64_t)(i + 1) << 32);
+		regions[i] = (struct memmap_region){
+			.iova = rings[i]->iova,
+			.len_bytes = ARENA_BYTES,
+			.va = rings[i]->mem,
+			.perm = MEMMAP_READ | MEMMAP_WRITE,
+			.fd = -1,
+		};
+		conf[i] = (struct vdev_ring){
+			.enabled = true,
+			.kick_fd = -1,
+			.vq = { .size = RING_SIZE,
+				.desc = rings[i]->desc,
+				.avail = rings[i]->avail,
+				.used = rings[i]->used,
+				.indirect = true },
+		};
+	}
+	ck_assert_int_eq(memmap_new(regions, QUEUES, NULL, NULL, &map), 0);
+}
+
+static void setup(void)
+{
+	struct bdev_limits limits = fake_bdev_default_limits();
+	unsigned int i;
+
+	fake = fake_bdev_new(&limits);
+	fake_bdev_set_mode(fake, FAKE_BDEV_SYNC);
+	blk_params_init(&blk, &limits, QUEUES, RING_SIZE, "");
+	for (i = 0; i < QUEUES; i++)
+		irq_fd[i] = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
+	new_rings();
+	ck_assert_int_eq(make(true), 0);
+}
+
+static void pump_until(unsigned int *cnt, unsigned int want)
+{
+	struct pollfd pfd = { .fd = vdev_event_fd(vdev), .events = POLLIN };
+
+	while (*cnt < want) {
+		ck_assert_int_eq(poll(&pfd, 1, PATIENCE_MS), 1);
+		vdev_handle_events(vdev);
+	}
+}
+
+static void stop(void)
+{
+	unsigned int want = stopped_cnt + 1;
+
+	vdev_stop(vdev);
+	pump_until(&stopped_cnt, want);
+	ck_assert_int_eq(vdev_state(vdev), VDEV_STOPPED);
+}
+
+static void teardown(void)
+{
+	unsigned int i;
+
+	if (vdev_state(vdev) == VDEV_RUNNING)
+		stop();
+	vdev_free(vdev);
+	ck_assert_uint_eq(fake_bdev_queue_cnt(fake), 0);
+	for (i = 0; i < QUEUES; i++) {
+		ring_free(rings[i]);
+		close(irq_fd[i]);
+	}
+	memmap_unref(map);
+	fake_bdev_free(fake);
+}
+
+static struct ring_blk_req submit(unsigned int idx)
+{
+	struct ring_blk_spec spec = {
+		.type = VIRTIO_BLK_T_IN,
+		.seg_cnt = 1,
+		.seg_bytes = { 512 },
+	};
+	struct ring_blk_req req;
+
+	ring_blk_submit(rings[idx], &spec, &req);
+	return req;
+}
+
+static void kick(unsigned int idx)
+{
+	signal_fd(conf[idx].kick_fd >= 0 ? conf[idx].kick_fd : vdev_kick_fd(vdev, idx));
+}
+
+static void wait_done(unsigned int idx, struct ring_blk_req *req)
+{
+	struct pollfd pfd = { .fd = irq_fd[idx], .events = POLLIN };
+	uint64_t cnt;
+
+	for (;;) {
+		ring_reap(rings[idx]);
+		if (ring_blk_is_done(rings[idx], req))
+			break;
+		ck_assert_int_eq(poll(&pfd, 1, PATIENCE_MS), 1);
+		ck_assert_int_eq(read(irq_fd[idx], &cnt, sizeof(cnt)), sizeof(cnt));
+	}
+	ck_assert_uint_eq(*req->status, VIRTIO_BLK_S_OK);
+	ring_blk_put(rings[idx], req);
+	ring_alloc_reset(rings[idx]);
+}
+
+START_TEST(started_queue_looks_at_its_ring_without_a_kick)
+{
+	struct ring_blk_req req = submit(0);
+
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	wait_done(0, &req);
+}
+END_TEST
+
+START_TEST(start_is_for_the_stopped_only)
+{
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	ck_assert_int_eq(vdev_start(vdev, conf), -EBUSY);
+	vdev_stop(vdev);
+	ck_assert_int_eq(vdev_state(vdev), VDEV_DRAINING);
+	ck_assert_int_eq(vdev_start(vdev, conf), -EBUSY);
+	vdev_stop(vdev);
+	pump_until(&stopped_cnt, 1);
+	vdev_stop(vdev);
+	ck_assert_int_eq(vdev_state(vdev), VDEV_STOPPED);
+}
+END_TEST
+
+START_TEST(stop_is_heard_of_even_without_a_queue_in_use)
+{
+	conf[0].enabled = false;
+	conf[1].enabled = false;
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	stop();
+}
+END_TEST
+
+START_TEST(draining_queue_takes_nothing_and_publishes_what_ends)
+{
+	struct ring_blk_req held, later;
+	struct vdev_queue_info info;
+
+	fake_bdev_set_mode(fake, FAKE_BDEV_HELD);
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	held = submit(0);
+	kick(0);
+	ck_assert(fake_bdev_wait_submitted(fake, 1, PATIENCE_MS));
+	vdev_stop(vdev);
+	later = submit(0);
+	kick(0);
+	fake_bdev_complete(fake, 0, 0);
+	pump_until(&stopped_cnt, 1);
+	wait_done(0, &held);
+	ck_assert_uint_eq(fake_bdev_submitted_cnt(fake), 1);
+	ck_assert(!ring_blk_is_done(rings[0], &later));
+	ck_assert_ptr_null(fake_bdev_last_map(fake));
+	vdev_queue_info(vdev, 0, &info);
+	ck_assert_uint_eq(info.inflight_cnt, 0);
+	ck_assert_uint_eq(info.last_avail_idx, 1);
+	ck_assert_int_gt(info.thread_id, 0);
+	ck_assert_uint_eq(info.stats.requests[BDEV_READ], 1);
+}
+END_TEST
+
+START_TEST(requests_come_in_while_others_are_in_flight)
+{
+	struct ring_blk_req reqs[5];
+	unsigned int i;
+
+	fake_bdev_set_mode(fake, FAKE_BDEV_HELD);
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	for (i = 0; i < 5; i++) {
+		reqs[i] = submit(0);
+		kick(0);
+		ck_assert(fake_bdev_wait_submitted(fake, i + 1, PATIENCE_MS));
+	}
+	for (i = 5; i-- > 0;)
+		fake_bdev_complete(fake, i, 0);
+	for (i = 0; i < 5; i++)
+		wait_done(0, &reqs[i]);
+}
+END_TEST
+
+START_TEST(kicks_of_a_descriptor_of_the_drivers_are_heard)
+{
+	unsigned int round, i;
+
+	for (i = 0; i < QUEUES; i++)
+		conf[i].kick_fd = eventfd(0, EFD_CLOEXEC);
+	for (round = 0; round < 3; round++) {
+		ck_assert_int_eq(vdev_start(vdev, conf), 0);
+		for (i = 0; i < 50; i++) {
+			struct ring_blk_req req = submit(i % QUEUES);
+
+			kick(i % QUEUES);
+			wait_done(i % QUEUES, &req);
+		}
+		stop();
+		for (i = 0; i < QUEUES; i++)
+			conf[i].vq.recover = false;
+	}
+	for (i = 0; i < QUEUES; i++)
+		close(conf[i].kick_fd);
+}
+END_TEST
+
+START_TEST(refused_ring_is_told_and_the_other_queue_works)
+{
+	struct ring_blk_req req;
+
+	conf[0].vq.size = 3;
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	pump_until(&failed_cnt, 1);
+	ck_assert_int_eq(last_err, -EUCLEAN);
+	req = submit(1);
+	kick(1);
+	wait_done(1, &req);
+	stop();
+	conf[0].vq.size = RING_SIZE;
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	req = submit(0);
+	kick(0);
+	wait_done(0, &req);
+}
+END_TEST
+
+START_TEST(missing_memory_is_told_once_until_restarted)
+{
+	struct ring_blk_req req;
+
+	__atomic_store_n(&map_err, -ENOMEM, __ATOMIC_RELAXED);
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	req = submit(0);
+	kick(0);
+	pump_until(&failed_cnt, 1);
+	ck_assert_int_eq(last_err, -ENOMEM);
+	kick(0);
+	stop();
+	ck_assert_uint_eq(__atomic_load_n(&map_get_cnt, __ATOMIC_RELAXED), 1);
+	ck_assert_uint_eq(failed_cnt, 1);
+	__atomic_store_n(&map_err, 0, __ATOMIC_RELAXED);
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	wait_done(0, &req);
+}
+END_TEST
+
+START_TEST(broken_ring_is_told_once)
+{
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	ring_publish(rings[0], RING_SIZE);
+	kick(0);
+	pump_until(&broken_cnt, 1);
+	kick(0);
+	kick(0);
+	stop();
+	ck_assert_uint_eq(broken_cnt, 1);
+}
+END_TEST
+
+START_TEST(backend_that_makes_no_queue_fails_the_device)
+{
+	vdev_free(vdev);
+	vdev = NULL;
+	fake_bdev_fail_queue_new(fake, -EMFILE);
+	ck_assert_int_eq(make(false), -EMFILE);
+	ck_assert_ptr_null(vdev);
+	fake_bdev_fail_queue_new(fake, 0);
+	blk.queue_cnt = 0;
+	ck_assert_int_eq(make(false), -EINVAL);
+	blk.queue_cnt = QUEUES;
+	ck_assert_int_eq(make(false), 0);
+}
+END_TEST
+
+START_TEST(queue_threads_batch_when_asked)
+{
+	struct vdev_queue_info info;
+
+	vdev_queue_info(vdev, 1, &info);
+	ck_assert_int_eq(sched_getscheduler(info.thread_id), SCHED_BATCH);
+	vdev_free(vdev);
+	ck_assert_int_eq(make(false), 0);
+	vdev_queue_info(vdev, 1, &info);
+	ck_assert_int_eq(sched_getscheduler(info.thread_id), SCHED_OTHER);
+}
+END_TEST
+
+static void *watch(void *arg)
+{
+	bool *end = arg;
+	struct vdev_queue_info info;
+	uint64_t seen = 0;
+
+	while (!__atomic_load_n(end, __ATOMIC_RELAXED)) {
+		vdev_queue_info(vdev, 0, &info);
+		ck_assert_uint_ge(info.stats.requests[BDEV_READ], seen);
+		seen = info.stats.requests[BDEV_READ];
+		sched_yield();
+	}
+	return NULL;
+}
+
+START_TEST(starts_and_stops_under_load_with_a_watcher)
+{
+	bool end = false;
+	pthread_t watcher;
+	unsigned int round, i;
+
+	ck_assert_int_eq(pthread_create(&watcher, NULL, watch, &end), 0);
+	for (round = 0; round < 150; round++) {
+		fake_bdev_set_mode(fake, round % 2 ? FAKE_BDEV_SYNC : FAKE_BDEV_ON_COMMIT);
+		new_rings();
+		ck_assert_int_eq(vdev_start(vdev, conf), 0);
+		for (i = 0; i < 4; i++) {
+			(void)submit(i % QUEUES);
+			kick(i % QUEUES);
+		}
+		if (round % 3 == 0) {
+			struct ring_blk_req req = submit(0);
+
+			kick(0);
+			wait_done(0, &req);
+		}
+		stop();
+	}
+	__atomic_store_n(&end, true, __ATOMIC_RELAXED);
+	pthread_join(watcher, NULL);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("vdev");
+	TCase *tc = tcase_create("vdev");
+	SRunner *sr;
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, started_queue_looks_at_its_ring_without_a_kick);
+	tcase_add_test(tc, start_is_for_the_stopped_only);
+	tcase_add_test(tc, stop_is_heard_of_even_without_a_queue_in_use);
+	tcase_add_test(tc, draining_queue_takes_nothing_and_publishes_what_ends);
+	tcase_add_test(tc, requests_come_in_while_others_are_in_flight);
+	tcase_add_test(tc, kicks_of_a_descriptor_of_the_drivers_are_heard);
+	tcase_add_test(tc, refused_ring_is_told_and_the_other_queue_works);
+	tcase_add_test(tc, missing_memory_is_told_once_until_restarted);
+	tcase_add_test(tc, broken_ring_is_told_once);
+	tcase_add_test(tc, backend_that_makes_no_queue_fails_the_device);
+	tcase_add_test(tc, queue_threads_batch_when_asked);
+	tcase_add_test(tc, starts_and_stops_under_load_with_a_watcher);
+	suite_add_tcase(s, tc);
+	sr = srunner_create(s);
+	srunner_run_all(sr, CK_NORMAL);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
