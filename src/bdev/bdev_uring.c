@@ -146,8 +146,8 @@ static void uring_queue_free(struct bdev_queue *bq)
 	uring_fixed_unregister(q);
 	uring_copy_fini(q);
 	uring_range_fini(q);
-	if (q->file_registered)
-		(void)io_uring_unregister_files(&q->loop->ring);
+	loop_unregister_file(q->loop, q->file_idx);
+	loop_unregister_file(q->loop, q->range_file_idx);
 	if (q->fd != q->dev->fd)
 		(void)close(q->fd);
 	free(q);
@@ -174,18 +174,14 @@ static void open_again(struct uring_queue *q)
 		q->fd = fd;
 }
 
+/* Saves two reference counts a request; plain descriptors work as well. Both or none. */
 static void register_files(struct uring_queue *q)
 {
-	int fds[2] = { q->fd, q->dev->fd };
-
-	q->sqe_fd = q->fd;
-	q->range_sqe_fd = q->dev->fd;
-	/* Saves two reference counts a request; plain descriptors work as well. */
-	if (io_uring_register_files(&q->loop->ring, fds, 2) == 0) {
-		q->file_registered = true;
-		q->sqe_fd = 0;
-		q->range_sqe_fd = 1;
-	}
+	q->file_idx = loop_register_file(q->loop, q->fd);
+	q->range_file_idx = loop_register_file(q->loop, q->dev->fd);
+	q->file_registered = q->file_idx >= 0 && q->range_file_idx >= 0;
+	q->sqe_fd = q->file_registered ? q->file_idx : q->fd;
+	q->range_sqe_fd = q->file_registered ? q->range_file_idx : q->dev->fd;
 }
 
 static int uring_queue_new(struct bdev *bdev, struct loop *loop, unsigned int depth,

@@ -114,6 +114,7 @@ struct uring_queue {
 	int fd;
 	int sqe_fd;	  /* fd, or its index as registered file */
 	int range_sqe_fd; /* dev->fd, or its index */
+	int file_idx, range_file_idx; /* as registered files, < 0 = not */
 	bool file_registered;
 	struct inline_verdict inline_verdict[2]; /* [is_write] */
 	unsigned int zero_refused;		 /* mask of 1 << enum zero_method */

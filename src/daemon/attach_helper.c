@@ -35,8 +35,7 @@ static bool open_bus(struct vdpa_nl **ret_nl, struct helper_result *res)
 
 	if (r == -ENOENT)
 		fail(res, r,
-		     "the kernel's vdpa bus cannot be reached: load it (modprobe vdpa) and run in "
-		     "the initial network namespace");
+		     "the kernel's vdpa bus cannot be reached: load it (modprobe vdpa) and run in the initial network namespace");
 	else if (r < 0)
 		fail(res, r, "cannot reach the kernel's vdpa bus: %s", strerror(-r));
 	return r == 0;
@@ -49,8 +48,7 @@ static void explain_add(struct vdpa_nl *nl, int error, struct helper_result *res
 	switch (-error) {
 	case EPERM:
 		fail(res, error,
-		     "the kernel refuses the attach: CAP_NET_ADMIN is missing in the initial user "
-		     "namespace");
+		     "the kernel refuses the attach: CAP_NET_ADMIN is missing in the initial user namespace");
 		return;
 	case ENODEV:
 		fail(res, error, "the vdpa bus has no 'vduse' management device: modprobe vduse");

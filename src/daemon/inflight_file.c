@@ -18,19 +18,29 @@
 #define INFLIGHT_HEADER_BYTES 4096u
 #define BOOT_ID_BYTES	      36u
 
-/* Compared as a whole; text fields are zero padded. */
-struct inflight_header {
+/*
+ * Which device a record belongs to. What the administrator asked for decides
+ * most of it and is known before the backend is open; text is zero padded.
+ */
+struct inflight_identity {
 	uint64_t magic;
 	uint32_t version;
 	uint16_t queues;
 	uint16_t queue_size;
+	char boot_id[BOOT_ID_BYTES + 4];
+	char name[DEVICE_NAME_MAX + 1];
+	char serial[BLK_SERIAL_BYTES + 4];
+	char options[128];
+	char backend[2048];
+};
+
+struct inflight_header {
+	struct inflight_identity identity;
+	/* what the driver was offered */
 	uint64_t features;
 	uint64_t capacity_bytes;
 	uint32_t logical_block_bytes;
 	uint32_t reserved;
-	char boot_id[BOOT_ID_BYTES + 4];
-	char name[DEVICE_NAME_MAX + 1];
-	char backend[2048];
 };
 
 static int read_boot_id(char ret_id[BOOT_ID_BYTES + 4])
@@ -45,20 +55,32 @@ static int read_boot_id(char ret_id[BOOT_ID_BYTES + 4])
 	return 0;
 }
 
+static int fill_identity(const struct vblkd_config *config, struct inflight_identity *ret_id)
+{
+	const struct bdev_params *bdev = &config->bdev;
+
+	memset(ret_id, 0, sizeof(*ret_id));
+	ret_id->magic = INFLIGHT_MAGIC;
+	ret_id->version = INFLIGHT_VERSION;
+	ret_id->queues = config->queues;
+	ret_id->queue_size = config->queue_size;
+	snprintf(ret_id->name, sizeof(ret_id->name), "%s", config->name);
+	snprintf(ret_id->serial, sizeof(ret_id->serial), "%s", config->serial);
+	snprintf(ret_id->backend, sizeof(ret_id->backend), "%s", config->backend);
+	snprintf(ret_id->options, sizeof(ret_id->options), "ro=%d wt=%d discard=%d lbs=%u pbs=%u",
+		 bdev->read_only, bdev->writethrough, bdev->discard, bdev->logical_block_bytes,
+		 bdev->physical_block_bytes);
+	return read_boot_id(ret_id->boot_id);
+}
+
 static int fill_header(const struct vblkd_config *config, const struct blk_params *blk,
 		       struct inflight_header *ret_header)
 {
 	memset(ret_header, 0, sizeof(*ret_header));
-	ret_header->magic = INFLIGHT_MAGIC;
-	ret_header->version = INFLIGHT_VERSION;
-	ret_header->queues = blk->queue_cnt;
-	ret_header->queue_size = blk->queue_size;
 	ret_header->features = vduse_features(blk);
 	ret_header->capacity_bytes = blk->limits.capacity_bytes;
 	ret_header->logical_block_bytes = blk->limits.logical_block_bytes;
-	snprintf(ret_header->name, sizeof(ret_header->name), "%s", config->name);
-	snprintf(ret_header->backend, sizeof(ret_header->backend), "%s", config->backend);
-	return read_boot_id(ret_header->boot_id);
+	return fill_identity(config, &ret_header->identity);
 }
 
 static size_t file_bytes(const struct blk_params *blk)
@@ -101,8 +123,8 @@ int inflight_file_create(int dir_fd, const struct vblkd_config *config,
 	return map_file(fd, file_bytes(blk), ret_file);
 }
 
-static const char *difference(const struct inflight_header *found,
-			      const struct inflight_header *want)
+static const char *other_identity(const struct inflight_identity *found,
+				  const struct inflight_identity *want)
 {
 	if (found->magic != want->magic || found->version != want->version)
 		return "was written by another version of vblkd";
@@ -112,11 +134,64 @@ static const char *difference(const struct inflight_header *found,
 		return "is of another backend";
 	if (found->queues != want->queues || found->queue_size != want->queue_size)
 		return "is of other --queues or --queue-size";
+	if (memcmp(found, want, sizeof(*want)) != 0)
+		return "is of other options (serial, read-only, cache, discard, block sizes)";
+	return NULL;
+}
+
+static const char *other_header(const struct inflight_header *found,
+				const struct inflight_header *want)
+{
+	const char *wrong = other_identity(&found->identity, &want->identity);
+
+	if (wrong)
+		return wrong;
 	if (found->capacity_bytes != want->capacity_bytes)
 		return "is of a backend of another size";
 	if (memcmp(found, want, sizeof(*want)) != 0)
-		return "is of other options (read-only, cache, discard, block sizes)";
+		return "is of a backend with other abilities";
 	return NULL;
+}
+
+static int refuse(const char *wrong, char why[BDEV_WHY_MAX])
+{
+	snprintf(why, BDEV_WHY_MAX, "its record of requests in flight %s", wrong);
+	return -ESTALE;
+}
+
+/* A file that is too short gives zeroes, which are nobody's. */
+static int read_header(int dir_fd, int *ret_fd, struct inflight_header *ret_header)
+{
+	int fd = openat(dir_fd, "inflight", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	memset(ret_header, 0, sizeof(*ret_header));
+	if (pread(fd, ret_header, sizeof(*ret_header), 0) < 0) {
+		int r = -errno;
+
+		close(fd);
+		return r;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+int inflight_file_check(int dir_fd, const struct vblkd_config *config, char why[BDEV_WHY_MAX])
+{
+	_cleanup_close_ int fd = -1;
+	struct inflight_identity want;
+	struct inflight_header found;
+	const char *wrong;
+	int r;
+
+	r = fill_identity(config, &want);
+	if (r == 0)
+		r = read_header(dir_fd, &fd, &found);
+	if (r < 0)
+		return r;
+	wrong = other_identity(&found.identity, &want);
+	return wrong ? refuse(wrong, why) : 0;
 }
 
 int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const struct blk_params *blk,
@@ -129,21 +204,17 @@ int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const str
 	int r;
 
 	r = fill_header(config, blk, &want);
+	if (r == 0)
+		r = read_header(dir_fd, &fd, &found);
 	if (r < 0)
 		return r;
-	fd = openat(dir_fd, "inflight", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
+	if (fstat(fd, &st) < 0)
 		return -errno;
-	memset(&found, 0, sizeof(found));
-	if (fstat(fd, &st) < 0 || pread(fd, &found, sizeof(found), 0) < 0)
-		return -errno;
-	wrong = difference(&found, &want);
+	wrong = other_header(&found, &want);
 	if (!wrong && (size_t)st.st_size != file_bytes(blk))
 		wrong = "has the wrong length";
-	if (wrong) {
-		snprintf(why, BDEV_WHY_MAX, "its record of requests in flight %s", wrong);
-		return -ESTALE;
-	}
+	if (wrong)
+		return refuse(wrong, why);
 	return map_file(fd, file_bytes(blk), ret_file);
 }
 

@@ -33,6 +33,14 @@ int inflight_file_create(int dir_fd, const struct vblkd_config *config,
 int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const struct blk_params *blk,
 			struct inflight_file *ret_file, char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
 
+/**
+ * inflight_file_check() - would inflight_file_adopt() take it, as far as the options tell?
+ * Needs no backend, so it can be asked while a predecessor still has that locked.
+ * Return, @why: as inflight_file_adopt()
+ */
+int inflight_file_check(int dir_fd, const struct vblkd_config *config,
+			char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
+
 /* The records, queue after queue. */
 void *inflight_file_records(const struct inflight_file *file);
 void inflight_file_close(struct inflight_file *file);

@@ -170,15 +170,15 @@ static int on_helper_late(sd_event_source *source VBLK_UNUSED, uint64_t usec VBL
 	const char *what = keeper->helper_op == HELPER_ATTACH ? "attached" : "detached";
 
 	keeper->late = true;
-	log_error("the kernel has not %s the device within %u s; going on serving it until the "
-		  "kernel comes back",
-		  what, keeper->config->attach_timeout_s);
+	log_error(
+		"the kernel has not %s the device in time; going on serving it until the kernel comes back",
+		what);
 	if (keeper->helper_op == HELPER_ATTACH)
 		report_failure(keeper);
 	else
-		answer_detach(keeper, -ETIMEDOUT,
-			      "the kernel has not come back in time (I/O that does not end?); it "
-			      "goes on trying");
+		answer_detach(
+			keeper, -ETIMEDOUT,
+			"the kernel has not come back in time (I/O that does not end?); it goes on trying");
 	return 0;
 }
 
@@ -258,12 +258,15 @@ void keeper_on_serving(struct keeper *keeper)
 	keeper_publish_state(keeper);
 }
 
-void keeper_on_detach_asked(struct keeper *keeper, bool force)
+void keeper_on_detach_asked(struct keeper *keeper, bool force, uint32_t timeout_ms)
 {
 	keeper->detach_asked = true;
-	if (keeper->state == KEEPER_READY && !keeper->helper_pid)
+	if (keeper->state == KEEPER_READY && !keeper->helper_pid) {
 		start_helper(keeper, HELPER_DETACH, force);
-	else
+		if (timeout_ms && keeper->helper_pid)
+			(void)arm_timer(keeper, &keeper->helper_deadline,
+					timeout_ms * USEC_PER_MSEC, on_helper_late);
+	} else
 		answer_detach(keeper, -EAGAIN,
 			      keeper->state == KEEPER_ATTACHING ? "it is being attached; try again"
 								: "it is being detached already");

@@ -30,6 +30,7 @@ enum keeper_state {
 
 /**
  * struct keeper - one device
+ * @predecessor_ended: what it had open may be so for another moment
  * @adopted: the VDUSE device was there: a predecessor died
  * @on_bus: as far as we know; the worker must live while it is set
  * @stop_pending: SIGTERM came; detach as soon as nobody uses the disk
@@ -48,6 +49,7 @@ struct keeper {
 	uint64_t bounce_bytes;
 	bool created;
 	bool adopted;
+	bool predecessor_ended;
 
 	sd_event *event;
 	enum keeper_state state;
@@ -92,7 +94,8 @@ const char *keeper_state_str(const struct keeper *keeper);
 
 /* keeper.c, called by keeper_link.c */
 void keeper_on_serving(struct keeper *keeper);
-void keeper_on_detach_asked(struct keeper *keeper, bool force);
+/* @timeout_ms: when a detach that hangs is reported, 0 = as the options say */
+void keeper_on_detach_asked(struct keeper *keeper, bool force, uint32_t timeout_ms);
 void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed);
 
 #endif

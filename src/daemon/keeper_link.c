@@ -69,7 +69,7 @@ static int on_link(sd_event_source *source, int fd, uint32_t revents VBLK_UNUSED
 		if (msg.type == LINK_SERVING)
 			keeper_on_serving(keeper);
 		else if (msg.type == LINK_DETACH)
-			keeper_on_detach_asked(keeper, msg.flag != 0);
+			keeper_on_detach_asked(keeper, msg.flag != 0, msg.number);
 		if (keeper->link_fd != fd)
 			return 0;
 	}

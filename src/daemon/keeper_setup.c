@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,9 +55,9 @@ static int take_run_dir(struct keeper *keeper)
 	int r = run_dir_open(keeper->config->name, &keeper->dir, &pid);
 
 	if (r == -EBUSY)
-		log_error("a device named '%s' is running already (pid %d): choose another --name, "
-			  "or detach it first",
-			  keeper->config->name, pid);
+		log_error(
+			"a device named '%s' is running already (pid %d): choose another --name, or detach it first",
+			keeper->config->name, pid);
 	else if (r < 0)
 		log_errno(r, "cannot make the run directory of '%s'", keeper->config->name);
 	return r;
@@ -64,9 +65,15 @@ static int take_run_dir(struct keeper *keeper)
 
 static int open_backend(struct keeper *keeper)
 {
+	/* The lock of a killed predecessor goes when its last I/O has ended. */
+	uint64_t wait_ms = keeper->predecessor_ended ? OPEN_WAIT_MS : 0;
+	uint64_t end = clock_now_ns() + wait_ms * NSEC_PER_MSEC;
 	char why[BDEV_WHY_MAX] = "";
-	int r = bdev_open(&keeper->config->bdev, &keeper->bdev, why);
+	int r;
 
+	while ((r = bdev_open(&keeper->config->bdev, &keeper->bdev, why)) == -EBUSY &&
+	       clock_now_ns() < end)
+		short_pause();
 	if (r < 0) {
 		log_error("%s", why[0] ? why : strerror(-r));
 		return r;
@@ -100,6 +107,7 @@ static bool holds_device(pid_t pid, const char *name)
  */
 static void kill_leftover_worker(struct keeper *keeper)
 {
+	struct pollfd pfd = { .events = POLLIN };
 	_cleanup_close_ int pidfd = -1;
 	_cleanup_free_ char *path = NULL;
 	json_t *state;
@@ -119,6 +127,47 @@ static void kill_leftover_worker(struct keeper *keeper)
 		return;
 	log_notice("ending the worker (pid %d) of a dead keeper", (int)pid);
 	(void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+	/* Its lock on the backend goes with it, unless it hangs in the kernel. */
+	pfd.fd = pidfd;
+	(void)poll(&pfd, 1, OPEN_WAIT_MS);
+}
+
+static int cannot_adopt(const struct keeper *keeper, int error, const char *why)
+{
+	const char *name = keeper->config->name;
+
+	if (error == -ENOENT)
+		log_error(
+			"a VDUSE device named '%s' exists that vblkd did not make: choose another --name",
+			name);
+	else if (error == -ESTALE)
+		log_error(
+			"'%s' is an orphan and can only be taken over with the options it was started with: %s",
+			name, why);
+	else
+		log_errno(error, "cannot read the record of requests in flight of '%s'", name);
+	return error;
+}
+
+/*
+ * Before the backend is opened, which a living worker has locked. It is ended
+ * only for somebody who can go on with what it had in flight.
+ */
+static int end_predecessor(struct keeper *keeper)
+{
+	char path[sizeof("/dev/vduse/") + DEVICE_NAME_MAX];
+	char why[BDEV_WHY_MAX] = "";
+	int r;
+
+	snprintf(path, sizeof(path), "/dev/vduse/%s", keeper->config->name);
+	if (access(path, F_OK) < 0)
+		return 0;
+	r = inflight_file_check(keeper->dir.fd, keeper->config, why);
+	if (r < 0)
+		return cannot_adopt(keeper, r, why);
+	kill_leftover_worker(keeper);
+	keeper->predecessor_ended = true;
+	return 0;
 }
 
 static int adopt_device(struct keeper *keeper)
@@ -128,24 +177,10 @@ static int adopt_device(struct keeper *keeper)
 
 	r = inflight_file_adopt(keeper->dir.fd, keeper->config, &keeper->blk, &keeper->inflight,
 				why);
-	if (r == -ENOENT) {
-		log_error("a VDUSE device named '%s' exists that vblkd did not make: choose "
-			  "another --name",
-			  keeper->config->name);
-		return -EEXIST;
-	}
-	if (r == -ESTALE) {
-		log_error("'%s' is an orphan and can only be taken over with the options it was "
-			  "started with: %s",
-			  keeper->config->name, why);
-		return r;
-	}
 	if (r < 0)
-		return log_errno(r, "cannot read the record of requests in flight of '%s'",
-				 keeper->config->name);
+		return cannot_adopt(keeper, r, why);
 	keeper->adopted = true;
 	keeper->on_bus = true;
-	kill_leftover_worker(keeper);
 	log_notice("taking over the orphaned device");
 	return 0;
 }
@@ -180,8 +215,8 @@ static int set_knobs(struct keeper *keeper)
 	if (config->bounce_bytes) {
 		r = vduse_ctl_set_attr(config->name, "bounce_size", config->bounce_bytes);
 		if (r == -ENOENT) {
-			log_error("this kernel cannot change the bounce size (6.12 can): leave out "
-				  "--bounce-size");
+			log_error(
+				"this kernel cannot change the bounce size (6.12 can): leave out --bounce-size");
 			return r;
 		}
 		if (r < 0)
@@ -229,6 +264,8 @@ int keeper_setup(struct keeper *keeper)
 	r = check_host();
 	if (r == 0)
 		r = take_run_dir(keeper);
+	if (r == 0)
+		r = end_predecessor(keeper);
 	if (r == 0)
 		r = open_backend(keeper);
 	if (r < 0)

@@ -18,7 +18,7 @@
 enum link_type {
 	/* worker to keeper */
 	LINK_SERVING = 1, /* answers the kernel from now on */
-	LINK_DETACH,	  /* somebody with access to the control socket asks; @flag: force */
+	LINK_DETACH, /* a control client asks; @flag: force; @number: ms to wait, 0 = default */
 	/* keeper to worker */
 	LINK_STATE,	    /* @text: state; @node: disk; @number: restarts */
 	LINK_DETACH_FAILED, /* @error, @text: why; the device goes on */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "keeper.h"
@@ -12,6 +13,8 @@ int main(int argc, char **argv)
 	struct vblkd_config config;
 	int code = EXIT_SUCCESS;
 
+	/* An arena a thread would be 64 MiB each of address space that gets locked. */
+	(void)mallopt(M_ARENA_MAX, 1);
 	log_setup("vblkd", LOG_TARGET_STDERR, LOG_LEVEL_INFO);
 	config_init(&config);
 	switch (options_parse(argc, argv, &config)) {

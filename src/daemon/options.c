@@ -230,14 +230,13 @@ static const struct option_row rows[] = {
 
 static void print_help(void)
 {
-	puts("Usage: vblkd [OPTION]... BACKEND\n"
-	     "Serve BACKEND as a disk (/dev/vdX) of this host, in the foreground, until SIGTERM.\n"
-	     "\n"
-	     "BACKEND is a regular file or block device (PATH or file:PATH), mem:SIZE or "
-	     "null:SIZE.\n"
-	     "SIZE and BYTES take K, M, G and T (powers of 1024).\n"
-	     "\n"
-	     "Options:");
+	puts("Usage: vblkd [OPTION]... BACKEND");
+	puts("Serve BACKEND as a disk (/dev/vdX) of this host, in the foreground, until SIGTERM.");
+	puts("");
+	puts("BACKEND is a regular file or block device (PATH or file:PATH), mem:SIZE or null:SIZE.");
+	puts("SIZE and BYTES take K, M, G and T (powers of 1024).");
+	puts("");
+	puts("Options:");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		char left[48];
 
@@ -337,8 +336,8 @@ enum options_result options_parse(int argc, char **argv, struct vblkd_config *co
 		return result;
 	if (argc - optind != 1) {
 		if (argc == optind)
-			log_error("no BACKEND given: name an image file, block device, mem:SIZE or "
-				  "null:SIZE (see --help)");
+			log_error(
+				"no BACKEND given: name an image file, block device, mem:SIZE or null:SIZE (see --help)");
 		else
 			log_error("only one BACKEND can be served, but '%s' came too (see --help)",
 				  argv[optind + 1]);

@@ -121,7 +121,8 @@ void run_dir_close(struct run_dir *dir)
 
 void run_dir_remove(struct run_dir *dir)
 {
-	static const char *const files[] = { "control", "state.json", "inflight", "lock" };
+	static const char *const files[] = { "control", "state.json", "state.json.new", "inflight",
+					     "lock" };
 
 	if (dir->fd >= 0) {
 		for (size_t i = 0; i < ARRAY_SIZE(files); i++)

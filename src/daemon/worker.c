@@ -27,8 +27,8 @@ static void on_event(void *ctx, enum vduse_event event, int arg)
 		log_debug("reset by the driver");
 		return;
 	case VDUSE_EVENT_RESET_TIMEOUT:
-		log_error("the backend did not finish its I/O in time for a reset: refused; the "
-			  "device comes back when the backend does");
+		log_error(
+			"the backend did not finish its I/O in time for a reset: refused; the device comes back when the backend does");
 		return;
 	case VDUSE_EVENT_FEATURES_REFUSED:
 		log_error("refused the driver's features (or old backend I/O has not ended yet)");
@@ -40,18 +40,18 @@ static void on_event(void *ctx, enum vduse_event event, int arg)
 		struct vdev_queue_info info;
 
 		vdev_queue_info(vduse_dev_vdev(worker->dev), (unsigned int)arg, &info);
-		log_error("queue %d stopped, the driver broke the rules of its ring: %s; a reset "
-			  "brings it back",
-			  arg, vq_fault_str(info.fault));
+		log_error(
+			"queue %d stopped, the driver broke the rules of its ring: %s; a reset brings it back",
+			arg, vq_fault_str(info.fault));
 		return;
 	}
 	case VDUSE_EVENT_MEMORY:
 		log_errno(arg, "cannot map the driver's rings, so no I/O is served");
 		return;
 	case VDUSE_EVENT_BROKEN:
-		log_error("the kernel gave the device up because a control message was not "
-			  "answered within %u s; detach it with: vblkctl detach --force %s",
-			  worker->params->config->msg_timeout_s, worker->params->config->name);
+		log_error(
+			"the kernel gave the device up because a control message was not answered within %u s; detach it with: vblkctl detach --force %s",
+			worker->params->config->msg_timeout_s, worker->params->config->name);
 		return;
 	}
 }
@@ -133,8 +133,8 @@ static int on_link(sd_event_source *source, int fd, uint32_t revents VBLK_UNUSED
 		handle_link(worker, &msg);
 	if (r < 0) {
 		/* Requests are in flight: go on without a keeper rather than hang them. */
-		log_error("the keeper process is gone; serving on. 'vblkctl attach' with the same "
-			  "name and backend brings it back");
+		log_error(
+			"the keeper process is gone; serving on. 'vblkctl attach' with the same name and backend brings it back");
 		worker_control_detach_done(worker, -EPIPE, "its keeper process is gone");
 		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
 	}

@@ -10,6 +10,8 @@
 #include "vblk/util/log.h"
 #include "worker_internal.h"
 
+#define DETACH_TIMEOUT_MAX_MS (24 * 3600 * 1000)
+
 static struct control_client *client_of(struct worker *worker, const struct varlink_conn *conn)
 {
 	for (unsigned int i = 0; i < CONTROL_CLIENTS_MAX; i++)
@@ -46,6 +48,14 @@ static void detach_reply(struct varlink_conn *conn, int error, const char *text)
 			      json_pack("{s:s, s:i}", "message", text, "errno", -error));
 }
 
+/* 0 where none was given, or none that makes sense: the keeper's own limit then holds. */
+static uint32_t detach_timeout_ms(const json_t *parameters)
+{
+	json_int_t ms = json_integer_value(json_object_get(parameters, "timeout_ms"));
+
+	return ms > 0 && ms <= DETACH_TIMEOUT_MAX_MS ? (uint32_t)ms : 0;
+}
+
 static void call_detach(struct varlink_conn *conn, json_t *parameters, void *ctx)
 {
 	struct worker *worker = ctx;
@@ -53,6 +63,7 @@ static void call_detach(struct varlink_conn *conn, json_t *parameters, void *ctx
 	struct control_client *client = client_of(worker, conn);
 	int r;
 
+	msg.number = detach_timeout_ms(parameters);
 	msg.flag = json_is_true(json_object_get(parameters, "force"));
 	r = link_send(worker->params->link_fd, &msg);
 	if (r < 0)

@@ -37,6 +37,40 @@ static int ring_setup(struct loop *loop, unsigned int entries)
 	return r;
 }
 
+#define NO_FILE_TABLE UINT32_MAX
+
+static void make_file_table(struct loop *loop)
+{
+	loop->file_mask = NO_FILE_TABLE;
+	if (io_uring_register_files_sparse(&loop->ring, LOOP_FILES_MAX) == 0)
+		loop->file_mask = 0;
+}
+
+int loop_register_file(struct loop *loop, int fd)
+{
+	int idx, r;
+
+	if (loop->file_mask == NO_FILE_TABLE)
+		return -EOPNOTSUPP;
+	idx = __builtin_ctz(~loop->file_mask);
+	if ((unsigned int)idx >= LOOP_FILES_MAX)
+		return -ENOSPC;
+	r = io_uring_register_files_update(&loop->ring, (unsigned int)idx, &fd, 1);
+	if (r < 0)
+		return r;
+	loop->file_mask |= 1u << idx;
+	return idx;
+}
+
+void loop_unregister_file(struct loop *loop, int idx)
+{
+	int none = -1;
+
+	if (idx < 0 || io_uring_register_files_update(&loop->ring, (unsigned int)idx, &none, 1) < 0)
+		return;
+	loop->file_mask &= ~(1u << idx);
+}
+
 int loop_init(struct loop *loop, unsigned int entries)
 {
 	int r;
@@ -53,6 +87,7 @@ int loop_init(struct loop *loop, unsigned int entries)
 		loop_fini(loop);
 		return -ENOMEM;
 	}
+	make_file_table(loop);
 	/* Saves a descriptor look-up per system call; nothing is lost without. */
 	(void)io_uring_register_ring_fd(&loop->ring);
 	return 0;
@@ -62,6 +97,9 @@ void loop_fini(struct loop *loop)
 {
 	if (!loop->initialised)
 		return;
+	/* The ring itself goes later, in the background: files must not wait for that. */
+	if (loop->file_mask != NO_FILE_TABLE)
+		(void)io_uring_unregister_files(&loop->ring);
 	io_uring_queue_exit(&loop->ring);
 	free(loop->stash);
 	memset(loop, 0, sizeof(*loop));

@@ -106,6 +106,7 @@ int vdev_new(const struct vdev_params *params, struct vdev **ret_vdev)
 	vdev->ops = params->ops;
 	vdev->ctx = params->ctx;
 	vdev->sched_batch = params->sched_batch;
+	vdev->fence_fd = params->fence_fd;
 	vdev->queue_cnt = params->blk->queue_cnt;
 	vdev->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = vdev->event_fd < 0 ? -errno : 0;

@@ -83,6 +83,7 @@ struct vdev {
 	const struct vdev_transport_ops *ops;
 	void *ctx;
 	bool sched_batch;
+	int fence_fd;
 	unsigned int queue_cnt;
 	int event_fd; /* queue threads write, control thread reads */
 

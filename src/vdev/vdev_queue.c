@@ -51,6 +51,11 @@ static int queue_setup(struct vdev_queue *q)
 	r = loop_init(&q->loop, MIN(entries, QUEUE_LOOP_ENTRIES_MAX));
 	if (r < 0)
 		return r;
+	if (q->vdev->fence_fd >= 0) {
+		r = loop_register_file(&q->loop, q->vdev->fence_fd);
+		if (r < 0)
+			return r;
+	}
 	vdev_wake_init(&q->wake, &q->loop, q->kick_fd);
 	return blk_queue_new(q->vdev->blk, q->vdev->bdev, &q->loop, &q->bq);
 }

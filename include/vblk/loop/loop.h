@@ -15,6 +15,8 @@
 
 #include "vblk/util/compiler.h"
 
+#define LOOP_FILES_MAX 8u
+
 struct loop;
 
 /**
@@ -39,6 +41,8 @@ struct loop {
 	bool initialised;
 	/* CQEs can be posted only inside io_uring_enter (DEFER_TASKRUN). */
 	bool deferred_taskrun;
+	/* Registered files: one bit a place that is taken; no table, no place free. */
+	uint32_t file_mask;
 	/* system calls made, for statistics */
 	uint64_t enter_cnt;
 	/*
@@ -63,6 +67,20 @@ struct loop {
 int loop_init(struct loop *loop, unsigned int entries) VBLK_MUST_CHECK;
 /* Nothing may be in flight. Copes with a zeroed or half-initialised loop. */
 void loop_fini(struct loop *loop);
+
+/**
+ * loop_register_file() - make @fd known to the ring
+ *
+ * The index it returns may be used in place of the descriptor with
+ * IOSQE_FIXED_FILE, which saves work a request. The ring keeps the file open
+ * until all its requests have ended, also after the process was killed.
+ *
+ * Return: index >= 0; -ENOSPC the table (LOOP_FILES_MAX) is full; -EOPNOTSUPP the
+ *         kernel has no such table.
+ */
+int loop_register_file(struct loop *loop, int fd) VBLK_MUST_CHECK;
+/* No request may use it any more. @idx < 0 is a no-op. */
+void loop_unregister_file(struct loop *loop, int idx);
 
 /**
  * loop_get_sqe() - an empty submission entry whose result goes to @op

@@ -72,6 +72,10 @@ struct vdev_ring {
  * @bdev, @blk: borrowed until vdev_free()
  * @sched_batch: queue threads run under SCHED_BATCH: they let the submitter fill
  *               a batch instead of preempting it at every kick
+ * @fence_fd: file that every queue's io_uring holds open until all its requests
+ *               have ended, also after a SIGKILL; -1 for none. A transport gives
+ *               the file that its successor must open exclusively, so that no
+ *               old write can come after a new one.
  */
 struct vdev_params {
 	struct bdev *bdev;
@@ -79,6 +83,7 @@ struct vdev_params {
 	const struct vdev_transport_ops *ops;
 	void *ctx;
 	bool sched_batch;
+	int fence_fd;
 };
 
 enum vdev_state {
