@@ -52,16 +52,19 @@ static void disarm_timer(sd_event_source **source)
 
 static void enter_ready(struct keeper *keeper)
 {
+	unsigned int queues = keeper->blk.queue_cnt;
 	char size[FORMAT_SIZE_MAX];
 
 	keeper->state = KEEPER_READY;
 	keeper_publish_state(keeper);
-	log_info("/dev/%s serves %s (%s, %u queues)", keeper->disk, keeper->config->backend,
-		 format_size_bytes(keeper->blk.limits.capacity_bytes, size), keeper->blk.queue_cnt);
-	(void)sd_notifyf(0, "READY=1\nSTATUS=serving %s as /dev/%s\nX_VBLKD_NODE=/dev/%s",
-			 keeper->config->backend, keeper->disk, keeper->disk);
+	/* Whoever started us detached prints the node and wants no more on the terminal. */
 	if (keeper->config->detached)
 		log_leave_terminal();
+	log_info("/dev/%s serves %s (%s, %u queue%s)", keeper->disk, keeper->config->backend,
+		 format_size_bytes(keeper->blk.limits.capacity_bytes, size), queues,
+		 queues == 1 ? "" : "s");
+	(void)sd_notifyf(0, "READY=1\nSTATUS=serving %s as /dev/%s\nX_VBLKD_NODE=/dev/%s",
+			 keeper->config->backend, keeper->disk, keeper->disk);
 	if (keeper->stop_pending)
 		start_helper(keeper, HELPER_DETACH, false);
 }
