@@ -93,6 +93,7 @@ static int make(bool sched_batch)
 		.blk = &blk,
 		.ops = &ops,
 		.sched_batch = sched_batch,
+		.fence_fd = -1,
 	};
 
 	return vdev_new(&params, &vdev);
