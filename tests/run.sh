@@ -275,6 +275,8 @@ run_ctest()
 	local dir=$build/$1 label=$2 log=$logs/$suite.log regex='' word name rest run=()
 
 	# A name is the beginning of what follows "unit." and the like.
+	# On a busy machine the 4 seconds that check gives a test are too short.
+	export CK_TIMEOUT_MULTIPLIER=${CK_TIMEOUT_MULTIPLIER-10}
 	regex="[.]($(paste -sd'|' <<<"${filters[$suite]-}"))"
 	[ "$suite" != tsan ] || ! setarch -R true 2>/dev/null || run=(setarch -R)
 	: >"$log"

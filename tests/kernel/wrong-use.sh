@@ -81,7 +81,7 @@ failed 'used.img.*(lock|use)' --name=other "$used"
 expect_error 1 'nothere' vblkctl detach nothere
 expect_error 1 'nothere' vblkctl show nothere
 expect_error 2 'NAME' vblkctl detach
-expect_error 2 'dettach' vblkctl dettach taken
+expect_error 2 'detatch-it' vblkctl dettach taken
 expect_error 2 'unknown option' vblkctl list --jsn
 detach taken
 check_nothing_left

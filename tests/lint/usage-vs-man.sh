@@ -30,7 +30,7 @@ options_in()
 # Wide lines and no backspaces: no word is broken or doubled.
 man_text()
 {
-	mandoc -T ascii -O width=4000 "$1" | sed 's/.\x08//g'
+	mandoc -T ascii -O width=900 "$1" | sed 's/.\x08//g'
 }
 
 # Command names: the first word of the indented lines below "Commands:".
