@@ -43,6 +43,7 @@ usage 'name' --name=a/b "$image"
 usage 'name' --name=.. "$image"
 usage 'name' --name="$(printf '%064d' 0)" "$image"
 usage 'name' --name=power "$image"
+usage 'name' --name=bind "$image"
 usage 'BACKEND' --name=x
 usage 'only one BACKEND|one argument too many' "$image" "$used"
 failed 'mem:' --name=x mem:0
@@ -81,7 +82,7 @@ failed 'used.img.*(lock|use)' --name=other "$used"
 expect_error 1 'nothere' vblkctl detach nothere
 expect_error 1 'nothere' vblkctl show nothere
 expect_error 2 'NAME' vblkctl detach
-expect_error 2 'detatch-it' vblkctl dettach taken
+expect_error 2 'dtach' vblkctl dtach taken
 expect_error 2 'unknown option' vblkctl list --jsn
 detach taken
 check_nothing_left
