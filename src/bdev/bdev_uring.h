@@ -112,8 +112,8 @@ struct uring_queue {
 	 * its dirty pages, others get EBUSY.
 	 */
 	int fd;
-	int sqe_fd;	  /* fd, or its index as registered file */
-	int range_sqe_fd; /* dev->fd, or its index */
+	int sqe_fd;		      /* fd, or its index as registered file */
+	int range_sqe_fd;	      /* dev->fd, or its index */
 	int file_idx, range_file_idx; /* as registered files, < 0 = not */
 	bool file_registered;
 	struct inline_verdict inline_verdict[2]; /* [is_write] */

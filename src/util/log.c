@@ -8,7 +8,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
-#define TAG_MAX     96
+#define TAG_MAX	    96
 #define MESSAGE_MAX 1024
 
 /* Set before threads exist, then only read, except the level (one word). */

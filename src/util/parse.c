@@ -103,14 +103,15 @@ static bool is_word_char(char c)
 static bool is_reserved_name(const char *name)
 {
 	static const char *const reserved[] = {
-		"control",     "power", "uevent", "subsystem", "dev",
+		"control",     "power",	      "uevent", "subsystem",	   "dev",
 		"msg_timeout", "bounce_size", "driver", "driver_override",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(reserved); i++)
 		if (!strcmp(name, reserved[i]))
 			return true;
-	return !strncmp(name, "vq", 2) && name[2] && name[2 + strspn(name + 2, "0123456789")] == '\0';
+	return !strncmp(name, "vq", 2) && name[2] &&
+	       name[2 + strspn(name + 2, "0123456789")] == '\0';
 }
 
 int parse_device_name(const char *name)

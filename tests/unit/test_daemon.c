@@ -84,7 +84,7 @@ static const char *const refused[][6] = {
 	{ "--bounce-size=1048577", "mem:1M" },
 	{ "--umem=maybe", "mem:1M" },
 	{ "--log-level=loud", "mem:1M" },
-	{ "/tmp/." }, /* no name can be made of it */
+	{ "/" }, /* no name can be made of it */
 };
 
 START_TEST(wrong_command_lines_are_usage_errors)

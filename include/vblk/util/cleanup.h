@@ -28,9 +28,9 @@ static inline void cleanup_fclose(FILE **f)
 		(void)fclose(*f);
 }
 
-#define _cleanup_(fn)    __attribute__((cleanup(fn)))
-#define _cleanup_free_   _cleanup_(cleanup_free_ptr)
-#define _cleanup_close_  _cleanup_(cleanup_close_fd)
+#define _cleanup_(fn)	 __attribute__((cleanup(fn)))
+#define _cleanup_free_	 _cleanup_(cleanup_free_ptr)
+#define _cleanup_close_	 _cleanup_(cleanup_close_fd)
 #define _cleanup_fclose_ _cleanup_(cleanup_fclose)
 
 /* Returns *@fd and leaves -1 behind, so that the cleanup does nothing. */

@@ -6,9 +6,9 @@
 #include <stddef.h>
 
 #define VBLK_PRINTF(fmt_idx, arg_idx) __attribute__((format(printf, fmt_idx, arg_idx)))
-#define VBLK_MUST_CHECK               __attribute__((warn_unused_result))
-#define VBLK_UNUSED                   __attribute__((unused))
-#define VBLK_NORETURN                 __attribute__((noreturn))
+#define VBLK_MUST_CHECK		      __attribute__((warn_unused_result))
+#define VBLK_UNUSED		      __attribute__((unused))
+#define VBLK_NORETURN		      __attribute__((noreturn))
 /* Keeps data of different threads on different cache lines. */
 #define VBLK_CACHE_ALIGNED __attribute__((aligned(64)))
 

@@ -44,10 +44,10 @@ void log_msg(enum log_level level, const char *fmt, ...) VBLK_PRINTF(2, 3);
 /* Logs "<message>: <strerror(-err)>" at error level and returns @err. */
 int log_errno(int err, const char *fmt, ...) VBLK_PRINTF(2, 3);
 
-#define log_error(...)   log_msg(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_error(...)	 log_msg(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_msg(LOG_LEVEL_WARNING, __VA_ARGS__)
-#define log_notice(...)  log_msg(LOG_LEVEL_NOTICE, __VA_ARGS__)
-#define log_info(...)    log_msg(LOG_LEVEL_INFO, __VA_ARGS__)
-#define log_debug(...)   log_msg(LOG_LEVEL_DEBUG, __VA_ARGS__)
+#define log_notice(...)	 log_msg(LOG_LEVEL_NOTICE, __VA_ARGS__)
+#define log_info(...)	 log_msg(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)	 log_msg(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
 #endif

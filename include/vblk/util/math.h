@@ -9,17 +9,17 @@
 #define SECTOR_SHIFT 9
 #define SECTOR_BYTES 512u
 
-#define MIN(a, b)                                \
-	({                                       \
-		__typeof__(a) min_a = (a);       \
-		__typeof__(b) min_b = (b);       \
-		min_a < min_b ? min_a : min_b;   \
+#define MIN(a, b)                              \
+	({                                     \
+		__typeof__(a) min_a = (a);     \
+		__typeof__(b) min_b = (b);     \
+		min_a < min_b ? min_a : min_b; \
 	})
-#define MAX(a, b)                                \
-	({                                       \
-		__typeof__(a) max_a = (a);       \
-		__typeof__(b) max_b = (b);       \
-		max_a > max_b ? max_a : max_b;   \
+#define MAX(a, b)                              \
+	({                                     \
+		__typeof__(a) max_a = (a);     \
+		__typeof__(b) max_b = (b);     \
+		max_a > max_b ? max_a : max_b; \
 	})
 
 static inline bool is_power_of_two(uint64_t v)

@@ -55,11 +55,10 @@ int vduse_ctl_get_attr(const char *name, const char *attr, uint64_t *ret_value) 
  * Return: 0 and an owned descriptor (close-on-exec, non-blocking); -EBUSY it is open
  *         elsewhere, or I/O of a dead predecessor has not ended: retry; -ENOENT.
  */
-int vduse_ctl_open_dev(const struct vduse_sys *sys, const char *name, int *ret_fd)
-	VBLK_MUST_CHECK;
+int vduse_ctl_open_dev(const struct vduse_sys *sys, const char *name, int *ret_fd) VBLK_MUST_CHECK;
 
 /* VDUSE_VQ_SETUP for all queues; must precede the attach, once per device. */
-int vduse_ctl_setup_queues(const struct vduse_sys *sys, int dev_fd, const struct blk_params *blk)
-	VBLK_MUST_CHECK;
+int vduse_ctl_setup_queues(const struct vduse_sys *sys, int dev_fd,
+			   const struct blk_params *blk) VBLK_MUST_CHECK;
 
 #endif
