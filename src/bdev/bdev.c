@@ -79,7 +79,7 @@ int bdev_open(const struct bdev_params *params, struct bdev **ret_bdev, char why
 	if (!params->spec || !*params->spec)
 		return bdev_why(why, -EINVAL, "no backend given (a path, " KNOWN_SCHEMES ")");
 	r = find_ops(params->spec, &ops, why);
-	if (r < 0)
+	if (!ops)
 		return r;
 	return ops->open(params, ret_bdev, why);
 }

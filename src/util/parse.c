@@ -103,8 +103,9 @@ static bool is_word_char(char c)
 static bool is_reserved_name(const char *name)
 {
 	static const char *const reserved[] = {
-		"control",     "power",	      "uevent", "subsystem",	   "dev",
-		"msg_timeout", "bounce_size", "driver", "driver_override",
+		"control",     "power",	 "uevent",	    "subsystem", "dev",
+		"bind",	       "unbind", "module",	    "new_id",	 "msg_timeout",
+		"bounce_size", "driver", "driver_override", "autoprobe",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(reserved); i++)

@@ -27,6 +27,33 @@ has_new_worker()
 	[ "$pid" != "$victim" ] && [ "$pid" != 0 ]
 }
 
+start_fio()
+{
+	fio --name=kw --filename="$disk" --ioengine=libaio --direct=1 --iodepth=32 --size=8M \
+		--rw=randwrite --bssplit=4k/70:64k/30 --serialize_overlap=1 --verify=crc32c \
+		--verify_fatal=1 --verify_backlog=64 --verify_state_save=0 --loops=10 \
+		>"$work/fio.log" 2>&1 &
+	fio_pid=$!
+	cleanup_fn "kill $fio_pid 2>/dev/null"
+}
+
+end_fio()
+{
+	wait "$fio_pid" || { cat "$work/fio.log"; fail "fio found an error"; }
+	not grep -qE 'verify: bad|err= *[1-9]|error' "$work/fio.log" ||
+		fail "$(tail -n 5 "$work/fio.log")"
+}
+
+# The next kill comes when I/O goes on, or when fio has ended and starts anew.
+under_load()
+{
+	if ! kill -0 "$fio_pid" 2>/dev/null; then
+		end_fio
+		start_fio
+	fi
+	has_moved
+}
+
 # try QUEUES OPTION...
 try()
 {
@@ -34,28 +61,15 @@ try()
 
 	printf 'kill-worker %s\n' "$*"
 	attach kw --queues="$1" "${@:2}" "$image"
-	# Goes on until the kills are done: the file is what it looks for.
-	fio --name=kw --filename="$disk" --ioengine=libaio --direct=1 --iodepth=32 --size=8M \
-		--rw=randwrite --bssplit=4k/70:64k/30 --serialize_overlap=1 --verify=crc32c \
-		--verify_fatal=1 --verify_backlog=64 --verify_state_save=0 --time_based \
-		--runtime=100000 --trigger="true" --trigger-file="$work/stop" \
-		>"$work/fio.log" 2>&1 &
-	fio_pid=$!
-	cleanup_fn "kill $fio_pid"
+	start_fio
 	for i in $(seq "$count"); do
 		seen=$(io_count)
-		wait_until 60 has_moved
+		wait_until 60 under_load
 		victim=$(state kw worker_pid)
 		kill -KILL "$victim"
 		wait_until 30 has_new_worker
-		kill -0 $fio_pid 2>/dev/null || { cat "$work/fio.log"; fail "fio ended"; }
 	done
-	seen=$(io_count)
-	wait_until 60 has_moved
-	: >"$work/stop"
-	wait $fio_pid || { cat "$work/fio.log"; fail "fio found an error"; }
-	not grep -qE 'verify: bad|err= *[1-9]|error' "$work/fio.log" || fail "$(tail -n 5 "$work/fio.log")"
-	rm -f -- "$work/stop"
+	end_fio
 	assert_ge "$(state kw restarts)" "$count" "restarts"
 	detach kw
 }
