@@ -38,6 +38,20 @@ static bool is_path(const char *backend)
 	return strncmp(backend, "null:", 5) != 0 && strncmp(backend, "mem:", 4) != 0;
 }
 
+/* "mem:12Q" is a mistake of the command line, not of a backend. */
+static int check_size(const char *backend, char why[BDEV_WHY_MAX])
+{
+	const char *text = strchr(backend, ':');
+	uint64_t bytes;
+
+	if (is_path(backend) || parse_size_bytes(text + 1, &bytes) == 0)
+		return 0;
+	snprintf(why, BDEV_WHY_MAX,
+		 "'%s': the size is not a number with K, M, G or T, for example %.*s:10G", backend,
+		 (int)(text - backend), backend);
+	return -EINVAL;
+}
+
 /* The spec with an absolute path, so that it means the same from every directory. */
 static char *absolute_spec(const char *backend)
 {
@@ -80,6 +94,8 @@ static void serial_from_name(const char *name, char ret_serial[BLK_SERIAL_BYTES 
 
 int config_finish(struct vblkd_config *config, const char *backend, char why[BDEV_WHY_MAX])
 {
+	if (check_size(backend, why) < 0)
+		return -EINVAL;
 	free(config->backend);
 	config->backend = absolute_spec(backend);
 	if (!config->backend)

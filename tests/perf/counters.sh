@@ -34,7 +34,7 @@ system_switches()
 vblkd_counters()
 {
 	PATH=$vblkctl_in:$PATH vblkctl show --json "$NAME" |
-		jq -r '[([.per_queue[].interrupts] | add), ([.per_queue[].batches] | add)] | join(" ")'
+		awk '/"interrupts"/ { irqs += $2 } /"batches"/ { n += $2 } END { print irqs + 0, n + 0 }'
 }
 
 # counters_read: "requests daemon-switches daemon-ns system-switches interrupts batches"

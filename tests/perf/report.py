@@ -9,6 +9,7 @@ tables, writes results.csv, calls.csv, targets.csv, and iops.gp for gnuplot.
 """
 
 import csv
+import json
 import os
 import re
 import statistics
@@ -45,6 +46,29 @@ def write_csv(path, rows):
         out = csv.DictWriter(file, fields, restval="")
         out.writeheader()
         out.writerows(rows)
+
+
+def add_fio(directory, cells):
+    """Completes cells with what fio said; those without I/O are left out and named."""
+    ret, empty = [], []
+    for cell in cells:
+        name = ".".join(cell[key] for key in ("store", "target", "job", "round"))
+        with open(os.path.join(directory, "fio", name), encoding="utf-8") as file:
+            text = file.read()
+        # Notes may stand in front.
+        job = json.loads(text[text.index("{"):])["jobs"][0]
+        used = [job[way] for way in ("read", "write") if job[way]["total_ios"]]
+        if not used or job["error"]:
+            empty.append(name)
+            continue
+        total = sum(way["total_ios"] for way in used)
+        mean = sum(way["clat_ns"]["mean"] * way["total_ios"] for way in used) / total
+        last = max(way["clat_ns"].get("percentile", {}).get("99.000000", 0) for way in used)
+        cell.update(iops=f"{sum(way['iops'] for way in used):.0f}",
+                    mb_s=f"{sum(way['bw_bytes'] for way in used) / 1e6:.1f}",
+                    lat_us=f"{mean / 1e3:.1f}", p99_us=f"{last / 1e3:.1f}")
+        ret.append(cell)
+    return ret, empty
 
 
 def medians(cells):
@@ -208,6 +232,7 @@ def main():
     info = read_info(directory)
     cells, calls, targets = (read_lines(os.path.join(directory, name))
                              for name in ("cells", "calls", "targets"))
+    cells, empty = add_fio(directory, cells)
     data = medians(cells)
     print(f"vblkd {info['commit']}" + (f" and {info['base']}" if info["base"] else "") +
           f", {info['date']}, kernel {info['kernel']}, {info['mode']}, "
@@ -218,6 +243,8 @@ def main():
     plot(directory, info, data)
     for name, rows in (("results", cells), ("calls", calls), ("targets", targets)):
         write_csv(os.path.join(directory, name + ".csv"), rows)
+    if empty:
+        sys.exit("fio did no I/O: " + " ".join(empty))
 
 
 if __name__ == "__main__":

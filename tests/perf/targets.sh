@@ -146,7 +146,7 @@ vblkd_up()
 		args+=("$store_path")
 	fi
 	disk=$(PATH=$bin:$PATH vblkctl attach "${args[@]}" 2>"$work/target.log") || return 1
-	mapfile -t daemon_pids < <(jq '.pid, .worker_pid' "$state")
+	mapfile -t daemon_pids < <(sed -nE 's/.*"(worker_)?pid": *([0-9]+).*/\2/p' "$state")
 }
 
 vblkd_down()

@@ -84,6 +84,8 @@ static const char *const refused[][6] = {
 	{ "--bounce-size=1048577", "mem:1M" },
 	{ "--umem=maybe", "mem:1M" },
 	{ "--log-level=loud", "mem:1M" },
+	{ "mem:12Q" },
+	{ "null:" },
 	{ "/" }, /* no name can be made of it */
 };
 
