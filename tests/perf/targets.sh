@@ -163,7 +163,7 @@ qemu_node()
 
 	[ -z "$store_direct" ] || cache=cache.direct=on
 	case $store_kind in
-	null) echo "driver=null-co,size=${STORE_MB}M" ;;
+	null) echo "driver=null-co,size=$((STORE_MB << 20))" ;;
 	file) echo "driver=file,filename=$store_path,aio=io_uring,$cache" ;;
 	device) echo "driver=host_device,filename=$store_path,aio=io_uring,$cache" ;;
 	esac
