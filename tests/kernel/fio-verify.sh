@@ -12,18 +12,42 @@ size=${long:+512M}
 size=${size:-16M}
 sizes=512/10:4k/50:32k/20:256k/15:2M/5
 
-# fio_run NAME OPTION...
+# Written and verified next to where blocks are trimmed and written at the same
+# time: a trim that goes astray is found. (fio's own trim_backlog crashes it.)
 fio_run()
 {
 	local log=$work/fio-$1.log
 
-	fio --name="$1" --filename="$disk" --ioengine=libaio --direct=1 --iodepth=64 \
-		--bssplit=$sizes --size="$size" --serialize_overlap=1 --randseed=7 \
-		--verify=crc32c --verify_fatal=1 --verify_state_save=0 "${@:2}" >"$log" 2>&1 || {
+	cat >"$work/fio.job" <<-EOF
+	[global]
+	filename=$disk
+	ioengine=libaio
+	direct=1
+	iodepth=64
+	bssplit=$sizes
+	size=$size
+	serialize_overlap=1
+	randseed=7
+	verify_state_save=0
+
+	[mixed]
+	rw=randrw
+	rwmixread=40
+	offset=0
+	verify=crc32c
+	verify_fatal=1
+
+	[trims]
+	rw=randtrimwrite
+	offset=$size
+	verify=crc32c
+	EOF
+	fio "$work/fio.job" >"$log" 2>&1 || {
 		tail -n 30 "$log"
-		fail "fio $* on $disk"
+		fail "fio $1 on $disk"
 	}
 	! grep -qE 'err= *[1-9]|verify: bad' "$log" || fail "fio reports an error: $log"
+	grep -q 'TRIM: bw=' "$log" || fail "fio made no trims"
 }
 
 # verify_on WHAT BACKEND OPTION...
@@ -34,9 +58,7 @@ verify_on()
 	shift 2
 	printf '%s %s\n' "$what" "$*"
 	attach fio --block-size=512 "$@" "$backend"
-	fio_run "$what-mixed" --rw=randrw --rwmixread=40
-	fio_run "$what-trims" --rw=randwrite --trim_percentage=30 --trim_backlog=16 \
-		--verify_backlog=32 --offset_increment=0
+	fio_run "$what"
 	detach fio
 }
 
