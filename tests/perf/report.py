@@ -173,7 +173,11 @@ def request_table(cells, calls):
 
 def target_table(rows):
     """Of the last store: the time of the first attach is that of cold files too."""
-    last = {row["target"]: row for row in rows if row["target"] != "floor"}
+    last = {}
+    for row in rows:
+        idle = row["idle_wakeups"] or last.get(row["target"], {}).get("idle_wakeups", "")
+        if row["target"] != "floor":
+            last[row["target"]] = dict(row, idle_wakeups=idle)
     if not last:
         return
     print("Attach: to a node that can be read. Wake-ups: of the idle daemon, each second")
