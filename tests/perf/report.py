@@ -95,7 +95,7 @@ def short(iops):
 
 def table_head(targets, ratios):
     names = [name.replace("qemu-nbd", "q.nbd").split("-", 1) + [""] for name in targets]
-    over = [name.split("-", 1) + [""] for name in ratios]
+    over = [name.replace("vblkd-", "").split("-", 1) + [""] for name in ratios]
     lines = []
     for i in range(2):
         line = " " * 19 + "".join(f"{name[i]:>7}" for name in names)
