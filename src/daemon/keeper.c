@@ -20,6 +20,8 @@
 #define USEC_PER_MSEC	     1000ull
 #define FINISH_TIMEOUT_US    (10 * USEC_PER_SEC)
 #define DETACH_RETRY_US	     (1 * USEC_PER_SEC)
+#define BUSY_RETRY_US	     (2 * USEC_PER_MSEC)
+#define BUSY_TELL_NS	     (5 * NSEC_PER_SEC)
 #define RESTART_DELAY_MAX_MS 1000u
 
 static void start_helper(struct keeper *keeper, enum helper_op op, bool force);
@@ -275,12 +277,46 @@ void keeper_on_detach_asked(struct keeper *keeper, bool force, uint32_t timeout_
 								: "it is being detached already");
 }
 
+static int on_restart(sd_event_source *source, uint64_t usec, void *userdata);
+
+/*
+ * The device cannot be opened before the last I/O of the dead worker has
+ * ended, which keeps old writes from coming after new ones. It takes as long
+ * as the backend takes.
+ */
+static void wait_for_old_io(struct keeper *keeper)
+{
+	uint64_t now_ns = clock_now_ns();
+
+	if (!keeper->busy_since_ns)
+		keeper->busy_since_ns = now_ns;
+	if (!keeper->told_busy && now_ns - keeper->busy_since_ns > BUSY_TELL_NS) {
+		log_warning("waiting for the backend to finish I/O of the worker that died");
+		keeper->told_busy = true;
+	}
+	(void)arm_timer(keeper, &keeper->restart_source, BUSY_RETRY_US, on_restart);
+}
+
+/* Return: 0, also when it has to be tried again; -errno. */
+static int start_worker(struct keeper *keeper)
+{
+	int r = keeper_start_worker(keeper);
+
+	if (r == -EBUSY) {
+		wait_for_old_io(keeper);
+		return 0;
+	}
+	keeper->busy_since_ns = 0;
+	keeper->told_busy = false;
+	return r;
+}
+
 static int on_restart(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
 		      void *userdata)
 {
 	struct keeper *keeper = userdata;
 
-	if (keeper_start_worker(keeper) < 0 && !keeper->worker_pid)
+	if (start_worker(keeper) < 0 && !keeper->worker_pid)
 		keeper_on_worker_exit(keeper, EXIT_FAILURE, false);
 	return 0;
 }
@@ -360,7 +396,7 @@ static int run(struct keeper *keeper)
 	r = add_sources(keeper);
 	if (r < 0)
 		return log_errno(r, "cannot set up the event loop");
-	r = keeper_start_worker(keeper);
+	r = start_worker(keeper);
 	if (r < 0)
 		return r;
 	keeper_publish_state(keeper);

@@ -36,6 +36,7 @@ enum keeper_state {
  * @stop_pending: SIGTERM came; detach as soon as nobody uses the disk
  * @detach_asked: a control client waits for the answer
  * @late: the running helper is over its time, which was reported
+ * @busy_since_ns: a new worker waits for a dead one's I/O since then, 0 = none does
  * @worker_failures: workers in a row that died before they served
  */
 struct keeper {
@@ -66,6 +67,8 @@ struct keeper {
 	int link_fd;
 	unsigned int restarts;
 	unsigned int worker_failures;
+	uint64_t busy_since_ns;
+	bool told_busy;
 	sd_event_source *worker_source;
 	sd_event_source *link_source;
 	sd_event_source *restart_source;
@@ -82,10 +85,9 @@ struct keeper {
 int keeper_setup(struct keeper *keeper) VBLK_MUST_CHECK;
 /* Destroys the device if we made it, and all that belongs to it. */
 void keeper_remove(struct keeper *keeper);
-/* Opens /dev/vduse/NAME for a worker; waits a little while a dead one's I/O ends. */
-int keeper_open_device(struct keeper *keeper, int *ret_fd) VBLK_MUST_CHECK;
 
 /* keeper_link.c */
+/* Logs and returns -errno; -EBUSY, unlogged, while I/O of a dead worker has not ended. */
 int keeper_start_worker(struct keeper *keeper) VBLK_MUST_CHECK;
 void keeper_send(struct keeper *keeper, const struct link_msg *msg);
 /* Tells the worker and state.json how things are. */

@@ -11,6 +11,7 @@
 #include "keeper_internal.h"
 #include "status_json.h"
 #include "vblk/util/log.h"
+#include "vblk/vduse/vduse_ctl.h"
 #include "worker.h"
 
 static const char *const state_names[] = {
@@ -146,7 +147,9 @@ int keeper_start_worker(struct keeper *keeper)
 	int fds[2], dev_fd, r;
 	pid_t pid;
 
-	r = keeper_open_device(keeper, &dev_fd);
+	r = vduse_ctl_open_dev(&vduse_sys_kernel, keeper->config->name, &dev_fd);
+	if (r == -EBUSY)
+		return r;
 	if (r < 0)
 		return log_errno(r, "cannot open /dev/vduse/%s", keeper->config->name);
 	r = link_new(fds);

@@ -284,18 +284,6 @@ int keeper_setup(struct keeper *keeper)
 	return 0;
 }
 
-int keeper_open_device(struct keeper *keeper, int *ret_fd)
-{
-	uint64_t end = clock_now_ns() + OPEN_WAIT_MS * NSEC_PER_MSEC;
-	int r;
-
-	while ((r = vduse_ctl_open_dev(&vduse_sys_kernel, keeper->config->name, ret_fd)) ==
-		       -EBUSY &&
-	       clock_now_ns() < end)
-		short_pause();
-	return r;
-}
-
 static void destroy_device(struct keeper *keeper)
 {
 	uint64_t end = clock_now_ns() + DESTROY_WAIT_MS * NSEC_PER_MSEC;

@@ -235,6 +235,7 @@ void vdev_queue_info(const struct vdev *vdev, unsigned int idx, struct vdev_queu
 
 	*ret_info = (struct vdev_queue_info){
 		.inflight_cnt = __atomic_load_n(&q->seen_inflight_cnt, __ATOMIC_RELAXED),
+		.draining = __atomic_load_n(&q->seen_draining, __ATOMIC_RELAXED),
 		.fault = (enum vq_fault)__atomic_load_n(&q->seen_fault, __ATOMIC_RELAXED),
 		.last_avail_idx = __atomic_load_n(&q->seen_last_avail_idx, __ATOMIC_RELAXED),
 		.thread_id = q->thread_id,

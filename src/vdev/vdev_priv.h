@@ -64,6 +64,7 @@ struct vdev_queue {
 	int failed_err;			   /* relaxed, ordered by @reports */
 	/* Relaxed; for vdev_queue_info() of any thread. */
 	unsigned int seen_inflight_cnt;
+	bool seen_draining;
 	unsigned int seen_fault;
 	uint16_t seen_last_avail_idx;
 

@@ -73,6 +73,7 @@ static void queue_note(struct vdev_queue *q)
 	const struct vq *vq = blk_queue_vq(q->bq);
 
 	__atomic_store_n(&q->seen_inflight_cnt, blk_queue_inflight_cnt(q->bq), __ATOMIC_RELAXED);
+	__atomic_store_n(&q->seen_draining, q->state == VDEV_QUEUE_DRAINING, __ATOMIC_RELAXED);
 	__atomic_store_n(&q->seen_fault, (unsigned int)vq_fault(vq), __ATOMIC_RELAXED);
 	__atomic_store_n(&q->seen_last_avail_idx, vq_last_avail_idx(vq), __ATOMIC_RELAXED);
 }
@@ -198,6 +199,7 @@ static void queue_finish(struct vdev_queue *q)
 {
 	struct vq *vq = blk_queue_vq(q->bq);
 
+	q->state = VDEV_QUEUE_IDLE;
 	queue_note(q);
 	vdev_wake_set_kick(&q->wake, -1);
 	if (vq_is_started(vq))
@@ -207,7 +209,6 @@ static void queue_finish(struct vdev_queue *q)
 		memmap_unref(q->map);
 		q->map = NULL;
 	}
-	q->state = VDEV_QUEUE_IDLE;
 	/* Pairs with vdev_handle_events(): rings and map are the transport's again. */
 	__atomic_store_n(&q->acked, q->obeyed, __ATOMIC_RELEASE);
 	vdev_signal(q->vdev->event_fd);

@@ -126,11 +126,13 @@ int vdev_kick_fd(const struct vdev *vdev, unsigned int idx);
 /**
  * struct vdev_queue_info - a snapshot of one queue, any thread
  * @inflight_cnt: requests held now
+ * @draining: was told to stop and finishes what it holds
  * @fault: VQ_FAULT_NONE or why it stands still
  * @last_avail_idx: exact only when STOPPED
  */
 struct vdev_queue_info {
 	unsigned int inflight_cnt;
+	bool draining;
 	enum vq_fault fault;
 	uint16_t last_avail_idx;
 	pid_t thread_id;
