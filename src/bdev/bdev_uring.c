@@ -358,10 +358,12 @@ static void uring_submit(struct bdev_queue *bq, struct bdev_io *io)
 	uring_slot_end(slot, -EOPNOTSUPP);
 }
 
-static void uring_commit(struct bdev_queue *bq)
+/*
+ * Nothing to do: entries are handed on by the next loop_wait() or loop_poll(), which the thread
+ * does before it sleeps: one system call submits and waits.
+ */
+static void uring_commit(struct bdev_queue *bq VBLK_UNUSED)
 {
-	/* What fails here stays prepared and is reported by the loop's own wait. */
-	(void)loop_submit(container_of(bq, struct uring_queue, base)->loop);
 }
 
 const struct bdev_ops bdev_uring_ops = {

@@ -107,6 +107,11 @@ static void fill_ranges(const struct bdev_limits *limits, struct virtio_blk_conf
 	}
 }
 
+void blk_params_without_indirect(struct blk_params *params)
+{
+	params->features &= ~(1ull << VIRTIO_RING_F_INDIRECT_DESC);
+}
+
 void blk_config_fill(const struct blk_params *params, struct virtio_blk_config *ret_config)
 {
 	const struct bdev_limits *limits = &params->limits;

@@ -13,7 +13,7 @@
 #include "vblk/vduse/vduse_dev.h"
 
 #define CONFIG_QUEUES_DEFAULT_MAX     4u
-#define CONFIG_QUEUE_SIZE_DEFAULT     256u
+#define CONFIG_QUEUE_SIZE_DEFAULT     1024u
 #define CONFIG_MSG_TIMEOUT_DEFAULT_S  60u
 #define CONFIG_ATTACH_TIMEOUT_DEFAULT 60u
 
@@ -32,6 +32,7 @@ struct vblkd_config {
 	struct bdev_params bdev;
 	uint16_t queues;
 	uint16_t queue_size;
+	bool indirect;
 	uint32_t msg_timeout_s;
 	uint64_t bounce_bytes;
 	enum vduse_umem umem;

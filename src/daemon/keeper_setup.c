@@ -80,6 +80,8 @@ static int open_backend(struct keeper *keeper)
 	}
 	blk_params_init(&keeper->blk, &keeper->bdev->limits, keeper->config->queues,
 			keeper->config->queue_size, keeper->config->serial);
+	if (!keeper->config->indirect)
+		blk_params_without_indirect(&keeper->blk);
 	return 0;
 }
 

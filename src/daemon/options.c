@@ -170,6 +170,11 @@ static int set_umem(struct vblkd_config *config, const char *value)
 	return 0;
 }
 
+static int set_indirect(struct vblkd_config *config, const char *value)
+{
+	return parse_on_off(value, &config->indirect);
+}
+
 static int set_log_level(struct vblkd_config *config, const char *value)
 {
 	static const struct {
@@ -201,7 +206,9 @@ static const struct option_row rows[] = {
 	{ "queues", "N", set_queues, "1 to 64",
 	  "request queues, a thread each (default: one a CPU, at most 4)" },
 	{ "queue-size", "N", set_queue_size, "a power of two, 16 to 1024",
-	  "requests a queue can hold (default 256)" },
+	  "descriptors of a queue; a request takes 3 or more (default 1024)" },
+	{ "indirect", "on|off", set_indirect, "on or off",
+	  "let the kernel put a request's descriptors in a table of its own (default off)" },
 	{ "block-size", "BYTES", set_block_size, "512, 1K, 2K or 4K",
 	  "logical block size (default 512, or what the backend needs)" },
 	{ "physical-block-size", "BYTES", set_physical_block_size, "a power of two, 512 to 1M",

@@ -73,8 +73,11 @@ struct vdev_queue {
 	struct vdev_wake wake;
 	struct memmap *map; /* owned reference; NULL until the first request */
 	enum vdev_queue_state state;
-	uint32_t obeyed; /* last word it took from @mailbox */
-	bool quiet;	 /* takes nothing more until restarted */
+	uint32_t obeyed;	 /* last word it took from @mailbox */
+	bool quiet;		 /* takes nothing more until restarted */
+	bool is_batch;		 /* runs under SCHED_BATCH */
+	unsigned int single_cnt; /* turns with one request, in a row */
+	unsigned int late_cnt;	 /* turns to go without trying to finish I/O at once */
 };
 
 struct vdev {

@@ -18,6 +18,10 @@
 #define QUEUE_STACK_PREFAULT_BYTES (96u * 1024u)
 #define QUEUE_LOOP_ENTRIES_MIN	   64u
 #define QUEUE_LOOP_ENTRIES_MAX	   1024u
+/* Turns with one request in a row until the thread takes it for depth 1. */
+#define SINGLE_TURNS_MAX 64u
+/* Turns that leave the submission to the sleep after one that did not finish. */
+#define LATE_TURNS 32u
 
 static __attribute__((noinline)) void queue_prefault_stack(void)
 {
@@ -36,7 +40,8 @@ static void queue_become(struct vdev_queue *q)
 	(void)snprintf(name, sizeof(name), "q%u", q->idx);
 	(void)pthread_setname_np(pthread_self(), name);
 	/* A wish: without it the thread is as right, only slower under load. */
-	if (q->vdev->sched_batch)
+	q->is_batch = q->vdev->sched_batch;
+	if (q->is_batch)
 		(void)sched_setscheduler(0, SCHED_BATCH, &param);
 	queue_prefault_stack();
 }
@@ -100,6 +105,47 @@ static void queue_publish(struct vdev_queue *q)
 		q->vdev->ops->inject_irq(q->vdev->ctx, q->idx);
 }
 
+/*
+ * SCHED_BATCH lets a submitter that is not alone on its CPU fill a batch,
+ * instead of preempting it at every kick: half as fast again at depth. One
+ * request at a time has no batch to fill and is slower by a switch, so the
+ * policy follows the depth that is seen.
+ */
+static void queue_adapt(struct vdev_queue *q, unsigned int taken_cnt)
+{
+	struct sched_param param = { .sched_priority = 0 };
+	bool single = taken_cnt <= 1 && blk_queue_inflight_cnt(q->bq) <= 1;
+
+	if (!q->vdev->sched_batch || !taken_cnt)
+		return;
+	q->single_cnt = single ? q->single_cnt + 1 : 0;
+	if (q->is_batch != (q->single_cnt < SINGLE_TURNS_MAX)) {
+		q->is_batch = !q->is_batch;
+		(void)sched_setscheduler(0, q->is_batch ? SCHED_BATCH : SCHED_OTHER, &param);
+	}
+}
+
+/*
+ * Some devices finish I/O within its submission. Then one system call submits
+ * and completes, and the sleep that follows need not be in the ring; where it
+ * turns out otherwise the submission is left to the sleep for a while.
+ */
+static void queue_try_finish(struct vdev_queue *q)
+{
+	unsigned int inflight_cnt = blk_queue_inflight_cnt(q->bq);
+
+	if (!inflight_cnt)
+		return;
+	if (q->late_cnt) {
+		q->late_cnt--;
+		return;
+	}
+	(void)loop_poll(&q->loop);
+	queue_publish(q);
+	if (blk_queue_inflight_cnt(q->bq) * 2 > inflight_cnt)
+		q->late_cnt = LATE_TURNS;
+}
+
 static bool queue_has_mail(const struct vdev_queue *q)
 {
 	return __atomic_load_n(&q->mailbox, __ATOMIC_RELAXED) != q->obeyed;
@@ -150,6 +196,7 @@ static bool queue_has_map(struct vdev_queue *q)
 static bool queue_serve(struct vdev_queue *q)
 {
 	struct vq *vq = blk_queue_vq(q->bq);
+	unsigned int taken_cnt = 0;
 	bool again = false;
 	int taken;
 
@@ -162,6 +209,7 @@ static bool queue_serve(struct vdev_queue *q)
 		queue_publish(q);
 		if (taken <= 0 || queue_has_mail(q))
 			break;
+		taken_cnt += (unsigned int)taken;
 		/*
 		 * The first lap leaves completions to the sleep that follows, which
 		 * saves a system call a request at depth 1. Later laps show a busy
@@ -176,7 +224,12 @@ static bool queue_serve(struct vdev_queue *q)
 		queue_report(q, VDEV_REPORT_BROKEN);
 		return false;
 	}
-	return taken > 0 || vq_kick_enable(vq);
+	if (taken > 0)
+		return true;
+	queue_adapt(q, taken_cnt);
+	if (taken_cnt)
+		queue_try_finish(q);
+	return vq_kick_enable(vq);
 }
 
 static void queue_start(struct vdev_queue *q)

@@ -40,14 +40,27 @@ struct walk {
 	unsigned int writable_cnt;
 };
 
+/* memmap_translate(), without the search where the range is all in the largest region. */
+static inline void *translate(const struct vq *vq, uint64_t iova, uint64_t len_bytes,
+			      unsigned int perm, uint64_t *ret_len_bytes)
+{
+	uint64_t at_bytes = iova - vq->hint.iova;
+
+	if (iova < vq->hint.iova || !range_fits(at_bytes, len_bytes, vq->hint.len_bytes) ||
+	    (vq->hint.perm & perm) != perm)
+		return memmap_translate(vq->map, iova, len_bytes, perm, ret_len_bytes);
+	*ret_len_bytes = len_bytes;
+	return (char *)vq->hint.va + at_bytes;
+}
+
 /* Copies @len bytes of driver memory that may cross regions. */
-static bool copy_out(const struct memmap *map, uint64_t iova, void *dst, uint64_t len)
+static bool copy_out(const struct vq *vq, uint64_t iova, void *dst, uint64_t len)
 {
 	char *out = dst;
 
 	while (len) {
 		uint64_t part_bytes;
-		const void *src = memmap_translate(map, iova, len, MEMMAP_READ, &part_bytes);
+		const void *src = translate(vq, iova, len, MEMMAP_READ, &part_bytes);
 
 		if (!src)
 			return false;
@@ -78,7 +91,7 @@ static bool load_indirect(const struct walk *w, const struct table *t, uint32_t 
 
 	if (t->flat_bytes >= at_bytes + sizeof(wire))
 		memcpy(&wire, t->flat + at_bytes, sizeof(wire));
-	else if (!copy_out(w->vq->map, t->iova + at_bytes, &wire, sizeof(wire)))
+	else if (!copy_out(w->vq, t->iova + at_bytes, &wire, sizeof(wire)))
 		return false;
 	/* The compiler must not read the driver's memory again instead of the copy. */
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -113,8 +126,8 @@ static enum vq_fault add_buffer(struct walk *w, const struct desc *d)
 	while (left_bytes) {
 		unsigned int at = w->readable_cnt + w->writable_cnt;
 		uint64_t part_bytes;
-		void *p = memmap_translate(w->vq->map, iova, left_bytes,
-					   writable ? MEMMAP_WRITE : MEMMAP_READ, &part_bytes);
+		void *p = translate(w->vq, iova, left_bytes, writable ? MEMMAP_WRITE : MEMMAP_READ,
+				    &part_bytes);
 
 		if (!p)
 			return VQ_FAULT_ADDRESS;
@@ -144,7 +157,7 @@ static enum vq_fault open_indirect(const struct walk *w, const struct desc *d,
 		return VQ_FAULT_INDIRECT_NEXT;
 	if (!d->len || d->len % sizeof(struct vring_desc))
 		return VQ_FAULT_INDIRECT_SIZE;
-	flat = memmap_translate(w->vq->map, d->addr, d->len, MEMMAP_READ, &flat_bytes);
+	flat = translate(w->vq, d->addr, d->len, MEMMAP_READ, &flat_bytes);
 	if (!flat)
 		return VQ_FAULT_ADDRESS;
 	*ret_table = (struct table){

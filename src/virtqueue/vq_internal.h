@@ -17,6 +17,7 @@ enum vq_head_state {
 
 /**
  * struct vq - device side of a ring; all indexes run freely and wrap at 2^16
+ * @hint: the largest region of @map, where almost every address is; empty without a map
  * @avail_idx: avail->idx as last loaded; entries before it may be read
  * @last_avail: next entry to take
  * @used_pushed: next used entry to fill
@@ -37,6 +38,7 @@ struct vq {
 	struct vring_avail *avail;
 	struct vring_used *used;
 	const struct memmap *map;
+	struct memmap_region hint;
 	struct vq_inflight *inflight;
 	uint64_t next_seq;
 	unsigned int inflight_cnt;

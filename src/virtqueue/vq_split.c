@@ -70,6 +70,7 @@ static void reset(struct vq *vq)
 	struct vq clean = {
 		.size_max = vq->size_max,
 		.map = vq->map,
+		.hint = vq->hint,
 		.redo = vq->redo,
 		.pushed = vq->pushed,
 		.state = vq->state,
@@ -129,7 +130,17 @@ void vq_stop(struct vq *vq)
 
 void vq_set_map(struct vq *vq, const struct memmap *map)
 {
+	const struct memmap_region *regions;
+	unsigned int cnt;
+
 	vq->map = map;
+	vq->hint = (struct memmap_region){ .fd = -1 };
+	if (!map)
+		return;
+	regions = memmap_regions(map, &cnt);
+	for (unsigned int i = 0; i < cnt; i++)
+		if (regions[i].len_bytes > vq->hint.len_bytes)
+			vq->hint = regions[i];
 }
 
 /* Is an entry waiting? Loads avail->idx only when none is known of. */

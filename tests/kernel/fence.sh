@@ -35,6 +35,7 @@ make_loop "$(make_image 32M)"
 dmsetup create vblkd-slow --table \
 	"0 65536 delay $loop 0 0 $loop 0 $delay_ms"
 cleanup_fn 'dmsetup remove --retry vblkd-slow'
+dmsetup mknodes
 dm=$(basename "$(readlink -f /dev/mapper/vblkd-slow)")
 attach fence --direct --queues=1 /dev/mapper/vblkd-slow
 

@@ -66,6 +66,16 @@ static inline bool blk_params_offer(const struct blk_params *params, unsigned in
 	return params->features & (1ull << feature);
 }
 
+/**
+ * blk_params_without_indirect() - do not offer indirect descriptors
+ *
+ * Linux allocates an indirect table for each request and maps it: that costs
+ * some 6 % of the IOPS at depth, and when the allocation fails a queue whose
+ * seg_max does not fit the ring stands still for ever. A ring without them should be
+ * larger, since each request takes as many entries as it has buffers.
+ */
+void blk_params_without_indirect(struct blk_params *params);
+
 /* The configuration space, all 72 bytes and more that this header's kernel knows, little-endian. */
 void blk_config_fill(const struct blk_params *params, struct virtio_blk_config *ret_config);
 
