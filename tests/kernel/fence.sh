@@ -19,7 +19,7 @@ now_ms()
 
 is_in_flight()
 {
-	[ "$(awk '{ print $9 }' "/sys/block/$dm/stat")" -gt 0 ]
+	[ "$(awk '{ print $2 }' "/sys/block/${disk##*/}/inflight")" -gt 0 ]
 }
 
 has_new_worker()
@@ -36,7 +36,6 @@ dmsetup create vblkd-slow --table \
 	"0 65536 delay $loop 0 0 $loop 0 $delay_ms"
 cleanup_fn 'dmsetup remove --retry vblkd-slow'
 dmsetup mknodes
-dm=$(basename "$(readlink -f /dev/mapper/vblkd-slow)")
 attach fence --direct --queues=1 /dev/mapper/vblkd-slow
 
 head -c 65536 /dev/urandom >"$work/old"
