@@ -5,14 +5,10 @@
 # and install_packages, which installs what is missing and is quick when nothing is.
 
 # shellcheck disable=SC2034 # used by those who source this
-BUILD_PACKAGES=(cmake ninja-build gcc libc6-dev pkg-config libnl-3-dev libnl-genl-3-dev
+BUILD_PACKAGES=(cmake ninja-build gcc libc6-dev pkgconf libnl-3-dev libnl-genl-3-dev
 	liburing-dev libcap-ng-dev libsystemd-dev libjansson-dev)
 # shellcheck disable=SC2034
 DEMO_PACKAGES=(e2fsprogs util-linux mount kmod)
-# shellcheck disable=SC2034
-TEST_PACKAGES=(check clang clang-tidy clang-format cppcheck shellcheck codespell mandoc
-	libclang-rt-dev)
-
 install_packages() {
 	local missing=() name
 	for name in "$@"; do

@@ -36,6 +36,8 @@ set -uo pipefail
 
 top=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 cd -- "$top" || exit 1
+# shellcheck source=packaging/install-packages.sh
+. packaging/install-packages.sh
 build=$(realpath -m -- "${VBLKD_BUILD_DIR:-build}")
 logs=$build/test-logs
 all_suites=(build unit lint asan tsan fuzz kernel)
@@ -155,8 +157,7 @@ need_packages()
 
 need_build_packages()
 {
-	need_packages gcc libc6-dev cmake ninja-build pkgconf liburing-dev libnl-3-dev \
-		libnl-genl-3-dev libcap-ng-dev libsystemd-dev libjansson-dev check
+	need_packages "${BUILD_PACKAGES[@]}" check
 }
 
 # ---- building ----

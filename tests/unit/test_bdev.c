@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The registry, the checks in front of every backend, and the backends without a file. */
+#include "run_suite.h"
 #include "vblk/bdev/bdev.h"
 
 #include <check.h>
@@ -212,8 +213,6 @@ int main(void)
 {
 	Suite *s = suite_create("bdev");
 	TCase *tc = tcase_create("bdev");
-	SRunner *sr;
-	int failed;
 
 	fx_skip_without_uring();
 	tcase_add_loop_test(tc, bad_spec_is_refused_with_a_sentence, 0, (int)ARRAY_SIZE(bad_opens));
@@ -227,9 +226,5 @@ int main(void)
 	tcase_add_test(tc, close_and_free_accept_null);
 	suite_add_tcase(s, tc);
 
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_suite(s);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Block devices, on a loop device made for the test. */
 #include "bdev_uring.h"
+#include "run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -197,7 +198,6 @@ int main(void)
 {
 	Suite *s = suite_create("bdev_blk");
 	TCase *tc = tcase_create("blk");
-	SRunner *sr;
 	int failed = loop_new(512);
 
 	if (failed < 0) {
@@ -215,9 +215,5 @@ int main(void)
 	tcase_add_loop_test(tc, shrunk_device_gives_io_errors, 0, 2);
 	suite_add_tcase(s, tc);
 
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_suite(s);
 }

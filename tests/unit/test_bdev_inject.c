@@ -4,6 +4,7 @@
  * and never submitted; the test reads them and plays the kernel.
  */
 #include "bdev_uring.h"
+#include "run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -420,8 +421,6 @@ int main(void)
 {
 	Suite *s = suite_create("bdev_inject");
 	TCase *tc = tcase_create("inject");
-	SRunner *sr;
-	int failed;
 
 	fx_skip_without_uring();
 	tcase_add_test(tc, short_transfer_goes_on_where_it_stopped);
@@ -439,9 +438,5 @@ int main(void)
 	tcase_add_test(tc, direct_refusal_of_alignment_goes_through_aligned_memory);
 	suite_add_tcase(s, tc);
 
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_suite(s);
 }

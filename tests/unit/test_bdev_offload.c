@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "bdev_offload.h"
+#include "run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -104,8 +105,6 @@ int main(void)
 {
 	Suite *s = suite_create("bdev_offload");
 	TCase *tc = tcase_create("offload");
-	SRunner *sr;
-	int failed;
 
 	fx_skip_without_uring();
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -114,9 +113,5 @@ int main(void)
 	tcase_add_test(tc, free_without_any_job_ends_the_thread);
 	suite_add_tcase(s, tc);
 
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_suite(s);
 }

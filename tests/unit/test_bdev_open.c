@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Opening images: what is refused, with which words, and what is found out. */
+#include "run_suite.h"
 #include "vblk/bdev/bdev.h"
 
 #include <check.h>
@@ -234,8 +235,6 @@ int main(void)
 {
 	Suite *s = suite_create("bdev_open");
 	TCase *tc = tcase_create("open");
-	SRunner *sr;
-	int failed;
 
 	fx_skip_without_uring();
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -254,9 +253,5 @@ int main(void)
 	tcase_add_test(tc, a_queue_gone_does_not_drop_the_lock);
 	suite_add_tcase(s, tc);
 
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_suite(s);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Files for real: every test runs buffered and direct, on disk and on tmpfs. */
 #include "bdev_uring.h"
+#include "run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -374,8 +375,6 @@ int main(void)
 	Suite *s = suite_create("bdev_uring");
 	TCase *tc = tcase_create("uring");
 	int cnt = (int)ARRAY_SIZE(variants);
-	SRunner *sr;
-	int failed;
 
 	fx_skip_without_uring();
 	tcase_set_timeout(tc, 60);
@@ -390,9 +389,5 @@ int main(void)
 	tcase_add_loop_test(tc, mixed_requests_keep_the_content_and_allocate_nothing, 0, cnt);
 	suite_add_tcase(s, tc);
 
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_suite(s);
 }

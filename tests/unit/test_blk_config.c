@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "run_suite.h"
 #include "vblk/blk/blk_config.h"
 
 #define BIT(n) (1ull << (n))
@@ -231,8 +232,6 @@ int main(void)
 {
 	Suite *suite = suite_create("blk_config");
 	TCase *tc = tcase_create("config");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(tc, features_follow_the_limits, 0, ARRAY_SIZE(feature_cases));
 	tcase_add_loop_test(tc, seg_max_fits_half_the_ring, 0, ARRAY_SIZE(seg_max_cases));
@@ -243,9 +242,5 @@ int main(void)
 	tcase_add_test(tc, discard_alignment_is_never_less_than_a_block);
 	suite_add_tcase(suite, tc);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(suite);
 }

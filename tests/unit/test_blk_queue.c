@@ -6,6 +6,7 @@
 
 #include "fake_bdev.h"
 #include "ring_builder.h"
+#include "run_suite.h"
 #include "vblk/blk/blk_queue.h"
 
 #define OK	  VIRTIO_BLK_S_OK
@@ -644,8 +645,6 @@ int main(void)
 {
 	Suite *suite = suite_create("blk_queue");
 	TCase *flow = tcase_create("flow"), *life = tcase_create("life");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(flow, setup, teardown);
 	tcase_add_test(flow, read_brings_the_content);
@@ -676,9 +675,5 @@ int main(void)
 	tcase_add_loop_test(life, queue_with_a_loop_is_woken_by_completions, 0, 2);
 	suite_add_tcase(suite, life);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(suite);
 }

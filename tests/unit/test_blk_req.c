@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "run_suite.h"
 #include "vblk/blk/blk_req.h"
 #include "vblk/util/iov.h"
 #include "vblk/util/math.h"
@@ -743,8 +744,6 @@ int main(void)
 	Suite *suite = suite_create("blk_req");
 	TCase *framing = tcase_create("framing"), *forms = tcase_create("forms");
 	TCase *ranges = tcase_create("ranges");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(framing, chain_reset, chain_reset);
 	tcase_add_test(framing, write_split_anywhere_into_two_buffers);
@@ -779,9 +778,5 @@ int main(void)
 	tcase_add_test(ranges, ranges_with_room_for_data_are_refused);
 	suite_add_tcase(suite, ranges);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(suite);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "run_suite.h"
 #include "test_control.h"
 
 #include <errno.h>
@@ -76,8 +77,6 @@ int main(void)
 {
 	Suite *s = suite_create("control");
 	TCase *tc = tcase_create("frame");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(tc, encode_ends_with_nul_and_is_limited);
 	tcase_add_loop_test(tc, encode_at_the_limit, 0, 2);
@@ -87,9 +86,5 @@ int main(void)
 	suite_add_tcase(s, control_conn_case());
 	suite_add_tcase(s, control_hostile_case());
 	suite_add_tcase(s, control_client_case());
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

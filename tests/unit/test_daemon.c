@@ -15,6 +15,7 @@
 #include "link.h"
 #include "options.h"
 #include "run_dir.h"
+#include "run_suite.h"
 #include "vblk/util/compiler.h"
 #include "vblk/virtqueue/vq_inflight.h"
 
@@ -358,8 +359,6 @@ int main(void)
 {
 	Suite *suite = suite_create("daemon");
 	TCase *tc = tcase_create("daemon");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, wrong_command_lines_are_usage_errors, 0, ARRAY_SIZE(refused));
@@ -376,9 +375,5 @@ int main(void)
 	tcase_add_test(tc, messages_arrive_whole_and_terminated);
 	tcase_add_test(tc, message_of_wrong_length_is_refused);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(suite);
 }

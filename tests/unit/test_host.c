@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "run_suite.h"
 #include "vblk/host/host_disk.h"
 #include "vblk/host/host_vdpa.h"
 
@@ -455,14 +456,8 @@ static TCase *disk_case(void)
 int main(void)
 {
 	Suite *s = suite_create("host");
-	SRunner *sr;
-	int failed;
 
 	suite_add_tcase(s, vdpa_case());
 	suite_add_tcase(s, disk_case());
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "run_suite.h"
 #include "vblk/loop/loop.h"
 
 #include <check.h>
@@ -266,7 +267,6 @@ int main(void)
 {
 	Suite *s = suite_create("loop");
 	TCase *tc = tcase_create("loop");
-	SRunner *sr;
 	int failed = loop_init(&loop, ENTRIES);
 
 	if (failed == -ENOSYS || failed == -EPERM) {
@@ -291,9 +291,5 @@ int main(void)
 	tcase_add_test(tc, signal_ends_the_wait_with_zero);
 	suite_add_tcase(s, tc);
 
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return run_suite(s);
 }

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "run_suite.h"
 #include "vblk/mem/memmap.h"
 #include "vblk/util/compiler.h"
 
@@ -213,8 +214,6 @@ int main(void)
 {
 	Suite *s = suite_create("mem");
 	TCase *tc = tcase_create("memmap");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	suite_add_tcase(s, tc);
 	tcase_add_loop_test(tc, new_checks_the_regions, 0, ARRAY_SIZE(new_cases));
@@ -226,8 +225,5 @@ int main(void)
 	tcase_add_test(tc, release_runs_once_with_the_last_reference);
 	tcase_add_test(tc, release_does_not_run_when_new_fails);
 	tcase_add_test(tc, references_are_counted_across_threads);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return run_suite(s);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "run_suite.h"
 #include "test_util.h"
 
 #include <errno.h>
@@ -253,8 +254,6 @@ int main(void)
 {
 	Suite *s = suite_create("util");
 	TCase *tc = tcase_create("util");
-	SRunner *sr;
-	int failed;
 
 	suite_add_tcase(s, tc);
 	tcase_add_loop_test(tc, range_fits_at_the_edges, 0, ARRAY_SIZE(range_cases));
@@ -269,9 +268,5 @@ int main(void)
 	tcase_add_test(tc, ratelimit_lets_a_burst_through_each_interval);
 	tcase_add_test(tc, ratelimit_works_right_after_boot);
 	util_suite_iov(s);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return run_suite(s);
 }

@@ -14,6 +14,7 @@
 #include "device.h"
 #include "launch.h"
 #include "out.h"
+#include "run_suite.h"
 #include "suggest.h"
 #include "vblk/util/log.h"
 
@@ -431,15 +432,9 @@ static TCase *run_dir_case(void)
 int main(void)
 {
 	Suite *s = suite_create("vblkctl");
-	SRunner *sr;
-	int failed;
 
 	suite_add_tcase(s, words_case());
 	suite_add_tcase(s, output_case());
 	suite_add_tcase(s, run_dir_case());
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

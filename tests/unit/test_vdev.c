@@ -13,6 +13,7 @@
 
 #include "fake_bdev.h"
 #include "ring_builder.h"
+#include "run_suite.h"
 #include "vblk/vdev/vdev.h"
 
 #define QUEUES	    2u
@@ -446,8 +447,6 @@ int main(void)
 {
 	Suite *s = suite_create("vdev");
 	TCase *tc = tcase_create("vdev");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
@@ -464,9 +463,5 @@ int main(void)
 	tcase_add_test(tc, queue_threads_batch_when_asked);
 	tcase_add_test(tc, starts_and_stops_under_load_with_a_watcher);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "run_suite.h"
 #include "vdev_wake.h"
 
 static struct loop loop;
@@ -139,8 +140,6 @@ int main(void)
 {
 	Suite *s = suite_create("vdev_wake");
 	TCase *tc = tcase_create("wake");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 20);
@@ -151,9 +150,5 @@ int main(void)
 	tcase_add_test(tc, foreign_descriptor_is_polled_and_never_read);
 	tcase_add_loop_test(tc, descriptor_that_hangs_up_does_not_spin, 0, 2);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

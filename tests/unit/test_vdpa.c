@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "run_suite.h"
 #include "vdpa_msg.h"
 #include "vdpa_request.h"
 
@@ -348,8 +349,6 @@ int main(void)
 {
 	Suite *s = suite_create("vdpa");
 	TCase *tc = tcase_create("messages");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(tc, device_reply_gives_every_field);
 	tcase_add_test(tc, management_device_reply_gives_every_field);
@@ -365,9 +364,5 @@ int main(void)
 	tcase_add_test(tc, names_are_sent_with_their_nul_and_checked);
 	tcase_add_test(tc, close_accepts_null);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "run_suite.h"
 #include "test_vduse_fixture.h"
 
 #include <errno.h>
@@ -271,14 +272,10 @@ static Suite *vduse_suite(void)
 int main(void)
 {
 	SRunner *sr = srunner_create(vduse_suite());
-	int failed;
 
 	srunner_add_suite(sr, vduse_reset_suite());
 	srunner_add_suite(sr, vduse_memory_suite());
 	srunner_add_suite(sr, vduse_adopt_suite());
 	srunner_add_suite(sr, vduse_ctl_suite());
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suites(sr);
 }

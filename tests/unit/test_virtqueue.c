@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Start, stop, the two rings and who owns a head when. */
+#include "run_suite.h"
 #include "test_virtqueue.h"
 
 #include <errno.h>
@@ -315,16 +316,10 @@ void fx_suite_ring(Suite *s)
 int main(void)
 {
 	Suite *s = suite_create("virtqueue");
-	SRunner *sr;
-	int failed;
 
 	fx_suite_ring(s);
 	fx_suite_chain(s);
 	fx_suite_notify(s);
 	fx_suite_recover(s);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return run_suite(s);
 }

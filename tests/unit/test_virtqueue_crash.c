@@ -14,8 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../src/virtqueue/vq_store.h"
 #include "ring_builder.h"
+#include "run_suite.h"
+#include "../../src/virtqueue/vq_store.h"
 #include "vblk/mem/memmap.h"
 #include "vblk/util/compiler.h"
 #include "vblk/virtqueue/vq.h"
@@ -344,16 +345,10 @@ int main(void)
 {
 	Suite *s = suite_create("virtqueue_crash");
 	TCase *tc = tcase_create("crash");
-	SRunner *sr;
-	int failed;
 
 	suite_add_tcase(s, tc);
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, every_request_completes_once_whenever_the_process_dies, 0,
 			    SCENARIOS);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return run_suite(s);
 }
