@@ -223,6 +223,35 @@ void *inflight_file_records(const struct inflight_file *file)
 	return (char *)file->base + INFLIGHT_HEADER_BYTES;
 }
 
+static uint64_t oldest_of(const struct vq_inflight *rec, uint16_t size_max)
+{
+	uint16_t size = __atomic_load_n(&rec->size, __ATOMIC_RELAXED);
+	uint64_t oldest = 0;
+
+	/* Not a ring's size while there is no ring. */
+	if (size > size_max)
+		return 0;
+	for (uint16_t head = 0; head < size; head++) {
+		uint64_t seq = __atomic_load_n(&rec->seq[head], __ATOMIC_RELAXED);
+
+		if (seq && (!oldest || seq < oldest))
+			oldest = seq;
+	}
+	return oldest;
+}
+
+void inflight_file_oldest(const struct inflight_file *file, const struct blk_params *blk,
+			  uint64_t ret_seq[VDEV_QUEUES_MAX])
+{
+	const char *rec = inflight_file_records(file);
+
+	for (unsigned int i = 0; i < blk->queue_cnt; i++) {
+		ret_seq[i] =
+			oldest_of((const struct vq_inflight *)(const void *)rec, blk->queue_size);
+		rec += vq_inflight_bytes(blk->queue_size);
+	}
+}
+
 void inflight_file_close(struct inflight_file *file)
 {
 	if (file->base)

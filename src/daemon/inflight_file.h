@@ -13,6 +13,7 @@
 
 #include "config.h"
 #include "vblk/util/compiler.h"
+#include "vblk/vdev/vdev.h"
 
 struct inflight_file {
 	void *base;
@@ -43,6 +44,15 @@ int inflight_file_check(int dir_fd, const struct vblkd_config *config,
 
 /* The records, queue after queue. */
 void *inflight_file_records(const struct inflight_file *file);
+
+/**
+ * inflight_file_oldest() - the oldest request that each queue holds
+ * @ret_seq: by queue: a number that no later request of the queue has, 0 = holds none
+ * Works whether or not a worker is alive; the answer may be old when it comes.
+ */
+void inflight_file_oldest(const struct inflight_file *file, const struct blk_params *blk,
+			  uint64_t ret_seq[VDEV_QUEUES_MAX]);
+
 void inflight_file_close(struct inflight_file *file);
 
 #endif

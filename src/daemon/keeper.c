@@ -16,10 +16,13 @@
 #include "vblk/util/log.h"
 #include "vblk/util/math.h"
 
-#define USEC_PER_SEC	     1000000ull
-#define USEC_PER_MSEC	     1000ull
-#define FINISH_TIMEOUT_US    (10 * USEC_PER_SEC)
-#define DETACH_RETRY_US	     (1 * USEC_PER_SEC)
+#define USEC_PER_SEC	  1000000ull
+#define USEC_PER_MSEC	  1000ull
+#define FINISH_TIMEOUT_US (10 * USEC_PER_SEC)
+#define DETACH_RETRY_US	  (1 * USEC_PER_SEC)
+/* How long the oldest request may stand still before a detach is refused. */
+#define STUCK_MS	     10000u
+#define DETACH_WAIT_US	     (10 * USEC_PER_MSEC)
 #define BUSY_RETRY_US	     (2 * USEC_PER_MSEC)
 #define BUSY_TELL_NS	     (5 * NSEC_PER_SEC)
 #define RESTART_DELAY_MAX_MS 1000u
@@ -27,6 +30,8 @@
 static void start_helper(struct keeper *keeper, enum helper_op op, bool force);
 
 static void finish(struct keeper *keeper, int exit_code);
+
+static void begin_detach(struct keeper *keeper, bool force, uint32_t timeout_ms);
 
 /* The start failed for good: whoever waits for READY=1 need not wait longer. */
 static void report_failure(struct keeper *keeper)
@@ -68,7 +73,7 @@ static void enter_ready(struct keeper *keeper)
 	(void)sd_notifyf(0, "READY=1\nSTATUS=serving %s as /dev/%s\nX_VBLKD_NODE=/dev/%s",
 			 keeper->config->backend, keeper->disk, keeper->disk);
 	if (keeper->stop_pending)
-		start_helper(keeper, HELPER_DETACH, false);
+		begin_detach(keeper, false, 0);
 }
 
 static void attach_done(struct keeper *keeper, const struct helper_result *res)
@@ -82,8 +87,10 @@ static void attach_done(struct keeper *keeper, const struct helper_result *res)
 	if (res->error)
 		log_error("%s", res->text);
 	report_failure(keeper);
+	/* Nobody waits for it any more: taken away as soon as that can be done. */
+	keeper->stop_pending = true;
 	if (keeper->on_bus)
-		start_helper(keeper, HELPER_DETACH, true);
+		begin_detach(keeper, true, 0);
 	else
 		finish(keeper, EXIT_FAILURE);
 }
@@ -101,13 +108,76 @@ static void answer_detach(struct keeper *keeper, int error, const char *text)
 	keeper_send(keeper, &msg);
 }
 
+/*
+ * A detach waits in the kernel until all I/O has ended, and holds locks of the
+ * whole host meanwhile. So it is not begun while a request is stuck.
+ */
+static bool has_stuck_request(struct keeper *keeper)
+{
+	uint64_t oldest[VDEV_QUEUES_MAX];
+
+	inflight_file_oldest(&keeper->inflight, &keeper->blk, oldest);
+	for (unsigned int i = 0; i < keeper->blk.queue_cnt; i++)
+		if (oldest[i] && oldest[i] == keeper->detach_oldest[i])
+			return true;
+	return false;
+}
+
+static void detach_refused(struct keeper *keeper, const struct helper_result *res);
+
+static int on_detach_wait(sd_event_source *source, uint64_t usec, void *userdata);
+
+static void try_detach(struct keeper *keeper)
+{
+	uint64_t limit_ms = keeper->detach_timeout_ms ? keeper->detach_timeout_ms : STUCK_MS;
+	uint64_t waited_ms = (clock_now_ns() - keeper->detach_since_ns) / NSEC_PER_MSEC;
+	struct helper_result stuck = { .error = -ETIMEDOUT, .on_bus = true };
+
+	if (!has_stuck_request(keeper)) {
+		keeper->detach_since_ns = 0;
+		start_helper(keeper, HELPER_DETACH, keeper->detach_force);
+		return;
+	}
+	if (waited_ms < limit_ms) {
+		(void)arm_timer(keeper, &keeper->retry_source, DETACH_WAIT_US, on_detach_wait);
+		return;
+	}
+	keeper->detach_since_ns = 0;
+	snprintf(
+		stuck.text, sizeof(stuck.text),
+		"a request has not ended for %u s: the backend does not answer, and the kernel would wait for it",
+		(unsigned int)(waited_ms / MSEC_PER_SEC));
+	detach_refused(keeper, &stuck);
+}
+
+static int on_detach_wait(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
+			  void *userdata)
+{
+	try_detach(userdata);
+	return 0;
+}
+
+static void begin_detach(struct keeper *keeper, bool force, uint32_t timeout_ms)
+{
+	keeper->detach_force = force;
+	keeper->detach_timeout_ms = timeout_ms;
+	keeper->detach_since_ns = clock_now_ns();
+	inflight_file_oldest(&keeper->inflight, &keeper->blk, keeper->detach_oldest);
+	try_detach(keeper);
+}
+
+static bool can_detach(const struct keeper *keeper)
+{
+	return keeper->state == KEEPER_READY && !keeper->helper_pid && !keeper->detach_since_ns;
+}
+
 static int on_retry_detach(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
 			   void *userdata)
 {
 	struct keeper *keeper = userdata;
 
-	if (keeper->state == KEEPER_READY && !keeper->helper_pid)
-		start_helper(keeper, HELPER_DETACH, false);
+	if (can_detach(keeper))
+		begin_detach(keeper, false, 0);
 	return 0;
 }
 
@@ -208,6 +278,13 @@ static int on_helper(sd_event_source *source VBLK_UNUSED, int fd, uint32_t reven
 	return 0;
 }
 
+static uint64_t helper_limit_us(const struct keeper *keeper)
+{
+	if (keeper->helper_op == HELPER_DETACH && keeper->detach_timeout_ms)
+		return keeper->detach_timeout_ms * USEC_PER_MSEC;
+	return keeper->config->attach_timeout_s * USEC_PER_SEC;
+}
+
 static void helper_not_started(struct keeper *keeper, int error)
 {
 	log_errno(error, "cannot start a helper process");
@@ -242,8 +319,8 @@ static void start_helper(struct keeper *keeper, enum helper_op op, bool force)
 		r = sd_event_add_io(keeper->event, &keeper->helper_source, keeper->helper_fd,
 				    EPOLLIN, on_helper, keeper);
 	if (r >= 0)
-		r = arm_timer(keeper, &keeper->helper_deadline,
-			      keeper->config->attach_timeout_s * USEC_PER_SEC, on_helper_late);
+		r = arm_timer(keeper, &keeper->helper_deadline, helper_limit_us(keeper),
+			      on_helper_late);
 	if (r < 0)
 		helper_not_started(keeper, r);
 }
@@ -266,12 +343,9 @@ void keeper_on_serving(struct keeper *keeper)
 void keeper_on_detach_asked(struct keeper *keeper, bool force, uint32_t timeout_ms)
 {
 	keeper->detach_asked = true;
-	if (keeper->state == KEEPER_READY && !keeper->helper_pid) {
-		start_helper(keeper, HELPER_DETACH, force);
-		if (timeout_ms && keeper->helper_pid)
-			(void)arm_timer(keeper, &keeper->helper_deadline,
-					timeout_ms * USEC_PER_MSEC, on_helper_late);
-	} else
+	if (can_detach(keeper))
+		begin_detach(keeper, force, timeout_ms);
+	else
 		answer_detach(keeper, -EAGAIN,
 			      keeper->state == KEEPER_ATTACHING ? "it is being attached; try again"
 								: "it is being detached already");
@@ -359,8 +433,8 @@ static int on_signal(sd_event_source *source VBLK_UNUSED,
 
 	keeper->stop_pending = true;
 	(void)sd_notify(0, "STOPPING=1");
-	if (keeper->state == KEEPER_READY && !keeper->helper_pid)
-		start_helper(keeper, HELPER_DETACH, false);
+	if (can_detach(keeper))
+		begin_detach(keeper, false, 0);
 	return 0;
 }
 

@@ -35,6 +35,8 @@ enum keeper_state {
  * @on_bus: as far as we know; the worker must live while it is set
  * @stop_pending: SIGTERM came; detach as soon as nobody uses the disk
  * @detach_asked: a control client waits for the answer
+ * @detach_since_ns: a detach waits for requests to end since then, 0 = none does
+ * @detach_oldest: the oldest request of each queue at that time
  * @late: the running helper is over its time, which was reported
  * @busy_since_ns: a new worker waits for a dead one's I/O since then, 0 = none does
  * @worker_failures: workers in a row that died before they served
@@ -59,6 +61,10 @@ struct keeper {
 	bool detach_asked;
 	bool late;
 	bool told_in_use;
+	bool detach_force;
+	uint32_t detach_timeout_ms;
+	uint64_t detach_since_ns;
+	uint64_t detach_oldest[VDEV_QUEUES_MAX];
 	int exit_code;
 	char disk[HOST_NODE_MAX];
 	time_t started_at;

@@ -56,6 +56,15 @@ static uint32_t detach_timeout_ms(const json_t *parameters)
 	return ms > 0 && ms <= DETACH_TIMEOUT_MAX_MS ? (uint32_t)ms : 0;
 }
 
+/* One at a time: the keeper's answer goes to whoever waits. */
+static bool detach_is_asked(const struct worker *worker)
+{
+	for (unsigned int i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		if (worker->clients[i].waits_for_detach)
+			return true;
+	return false;
+}
+
 static void call_detach(struct varlink_conn *conn, json_t *parameters, void *ctx)
 {
 	struct worker *worker = ctx;
@@ -63,6 +72,10 @@ static void call_detach(struct varlink_conn *conn, json_t *parameters, void *ctx
 	struct control_client *client = client_of(worker, conn);
 	int r;
 
+	if (detach_is_asked(worker)) {
+		detach_reply(conn, -EALREADY, "it is being detached already");
+		return;
+	}
 	msg.number = detach_timeout_ms(parameters);
 	msg.flag = json_is_true(json_object_get(parameters, "force"));
 	r = link_send(worker->params->link_fd, &msg);
@@ -90,7 +103,11 @@ static int on_client(sd_event_source *source, int fd VBLK_UNUSED, uint32_t reven
 {
 	struct control_client *client = userdata;
 
-	if (varlink_conn_handle(client->conn, revents) < 0) {
+	/*
+	 * A call that was sent while no worker lived waits in the socket. Whoever
+	 * has given up on it must not find it carried out later.
+	 */
+	if ((revents & EPOLLHUP) || varlink_conn_handle(client->conn, revents) < 0) {
 		client_free(client);
 		return 0;
 	}
