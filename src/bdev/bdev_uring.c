@@ -88,13 +88,52 @@ static int open_file(const struct bdev_params *params, const char *path, int *re
 	return 0;
 }
 
+/*
+ * The kernel reports a failed write-back once to every open file. With one open
+ * file for all queues, the flush of one queue would take the error away and
+ * that of another would call lost data durable.
+ */
+static int open_again(const struct uring_bdev *dev)
+{
+	int flags = fcntl(dev->fd, F_GETFL);
+	char path[32];
+	int fd;
+
+	if (flags < 0)
+		return -errno;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", dev->fd);
+	fd = open(path, (flags & (O_ACCMODE | O_DIRECT)) | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 static void uring_close(struct bdev *bdev)
 {
 	struct uring_bdev *dev = uring_bdev_of(bdev);
 
+	for (unsigned int i = 0; i < dev->queue_cnt; i++)
+		(void)close(dev->queue_fds[i]);
+	free(dev->queue_fds);
 	if (dev->fd >= 0)
 		(void)close(dev->fd);
 	free(dev);
+}
+
+/* Now, since a worker without capabilities may not open somebody else's image. */
+static int open_for_queues(struct uring_bdev *dev, unsigned int cnt, const char *path,
+			   char why[BDEV_WHY_MAX])
+{
+	dev->queue_fds = calloc(cnt, sizeof(*dev->queue_fds));
+	if (cnt && !dev->queue_fds)
+		return bdev_why(why, -ENOMEM, "'%s': out of memory", path);
+	for (unsigned int i = 0; i < cnt; i++) {
+		int fd = open_again(dev);
+
+		if (fd < 0)
+			return bdev_why(why, fd, "cannot open '%s' once for each queue: %s", path,
+					strerror(-fd));
+		dev->queue_fds[dev->queue_cnt++] = fd;
+	}
+	return 0;
 }
 
 static int uring_setup(struct uring_bdev *dev, const struct bdev_params *params, const char *path,
@@ -112,6 +151,9 @@ static int uring_setup(struct uring_bdev *dev, const struct bdev_params *params,
 	dev->base.limits.volatile_cache = !params->writethrough;
 	dev->writethrough = params->writethrough;
 	dev->discard = params->discard;
+	r = open_for_queues(dev, params->queue_cnt, path, why);
+	if (r < 0)
+		return r;
 	return uring_probe(dev, params, path, why);
 }
 
@@ -148,29 +190,26 @@ static void uring_queue_free(struct bdev_queue *bq)
 	uring_range_fini(q);
 	loop_unregister_file(q->loop, q->file_idx);
 	loop_unregister_file(q->loop, q->range_file_idx);
-	if (q->fd != q->dev->fd)
+	if (q->owns_fd)
 		(void)close(q->fd);
 	free(q);
 }
 
-/*
- * The kernel reports a failed write-back once to every open file. With one open
- * file for all queues, the flush of one queue would take the error away and
- * that of another would call lost data durable.
- */
-static void open_again(struct uring_queue *q)
+static void take_file(struct uring_queue *q)
 {
-	int flags = fcntl(q->dev->fd, F_GETFL);
-	char path[32];
+	struct uring_bdev *dev = q->dev;
+	unsigned int i = __atomic_fetch_add(&dev->queue_next, 1, __ATOMIC_RELAXED);
 	int fd;
 
-	q->fd = q->dev->fd;
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", q->dev->fd);
-	if (flags < 0)
+	q->fd = dev->fd;
+	if (i < dev->queue_cnt) {
+		q->fd = dev->queue_fds[i];
 		return;
-	/* Without permission (or /proc) the common one has to do. */
-	fd = open(path, (flags & (O_ACCMODE | O_DIRECT)) | O_CLOEXEC);
-	if (fd >= 0)
+	}
+	fd = open_again(dev);
+	q->owns_fd = fd >= 0;
+	/* Without permission the common one has to do. */
+	if (q->owns_fd)
 		q->fd = fd;
 }
 
@@ -197,7 +236,7 @@ static int uring_queue_new(struct bdev *bdev, struct loop *loop, unsigned int de
 	q->depth = depth;
 	for (unsigned int i = 0; i < depth; i++)
 		q->slots[i].q = q;
-	open_again(q);
+	take_file(q);
 	register_files(q);
 	r = uring_copy_init(q);
 	if (r == 0)

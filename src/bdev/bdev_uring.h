@@ -35,6 +35,9 @@
 struct uring_bdev {
 	struct bdev base;
 	int fd;
+	int *queue_fds; /* [queue_cnt], one for each queue that comes */
+	unsigned int queue_cnt;
+	unsigned int queue_next; /* of queue_fds; queue threads count it up */
 	bool is_block;
 	bool is_ram_fs; /* tmpfs or ramfs: I/O never waits for a device */
 	bool writethrough;
@@ -112,6 +115,7 @@ struct uring_queue {
 	 * its dirty pages, others get EBUSY.
 	 */
 	int fd;
+	bool owns_fd;
 	int sqe_fd;		      /* fd, or its index as registered file */
 	int range_sqe_fd;	      /* dev->fd, or its index */
 	int file_idx, range_file_idx; /* as registered files, < 0 = not */

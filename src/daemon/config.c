@@ -101,6 +101,7 @@ int config_finish(struct vblkd_config *config, const char *backend, char why[BDE
 	if (!config->backend)
 		return -ENOMEM;
 	config->bdev.spec = config->backend;
+	config->bdev.queue_cnt = config->queues;
 
 	if (!config->name[0]) {
 		name_from_backend(config->backend, config->name, sizeof(config->name));

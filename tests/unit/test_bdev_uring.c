@@ -370,6 +370,48 @@ START_TEST(mixed_requests_keep_the_content_and_allocate_nothing)
 }
 END_TEST
 
+/*
+ * As in a worker: its queues come after the privileges have gone, and an image
+ * of another user cannot be opened any more. Still each has a file of its own,
+ * so that no queue takes another's report of a failed write-back away.
+ */
+START_TEST(queues_have_their_own_file_without_permission_to_open_it)
+{
+	char path[] = "/tmp/vblk-queues-XXXXXX";
+	struct bdev_params p = { .spec = path, .queue_cnt = 2 };
+	char why[BDEV_WHY_MAX] = "";
+	struct bdev_queue *bq[2];
+	struct bdev *bdev;
+	struct loop loop;
+	int fd = mkstemp(path);
+	bool is_root = geteuid() == 0;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ftruncate(fd, 1 << 20), 0);
+	ck_assert_int_eq(bdev_open(&p, &bdev, why), 0);
+	ck_assert_int_eq(fchmod(fd, 0), 0);
+	if (is_root)
+		ck_assert_int_eq(seteuid(65534), 0);
+	ck_assert_int_eq(loop_init(&loop, 8), 0);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(bdev_queue_new(bdev, &loop, 4, &bq[i]), 0);
+	ck_assert_int_ne(((struct uring_queue *)bq[0])->fd, ((struct uring_queue *)bq[1])->fd);
+	for (int i = 0; i < 2; i++) {
+		int queue_fd = ((struct uring_queue *)bq[i])->fd;
+
+		ck_assert_int_ne(queue_fd, uring_bdev_of(bdev)->fd);
+		ck_assert_int_eq(pwrite(queue_fd, "x", 1, 0), 1);
+		bdev_queue_free(bq[i]);
+	}
+	if (is_root)
+		ck_assert_int_eq(seteuid(0), 0);
+	loop_fini(&loop);
+	bdev_close(bdev);
+	close(fd);
+	unlink(path);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("bdev_uring");
@@ -385,6 +427,7 @@ int main(void)
 	tcase_add_loop_test(tc, zeroes_are_written_where_nothing_else_works, 0, cnt);
 	tcase_add_loop_test(tc, discard_gives_space_back, 0, cnt);
 	tcase_add_loop_test(tc, shrunk_file_gives_io_errors, 0, cnt);
+	tcase_add_test(tc, queues_have_their_own_file_without_permission_to_open_it);
 	tcase_add_loop_test(tc, registered_memory_gives_the_same_bytes, 0, cnt);
 	tcase_add_loop_test(tc, mixed_requests_keep_the_content_and_allocate_nothing, 0, cnt);
 	suite_add_tcase(s, tc);

@@ -81,6 +81,8 @@ struct bdev_limits {
  * struct bdev_params - what the administrator asked for
  * @spec: "null:SIZE", "mem:SIZE", "file:PATH", or a PATH
  * @logical_block_bytes, @physical_block_bytes: 0 = as suits the backend
+ * @queue_cnt: queues to come; what each needs is opened now, while there are privileges.
+ *            0: each opens it itself
  * @writethrough: every write durable when it completes; limits.volatile_cache is then false
  * @discard: pass discards and unmapping on; off leaves max_discard_bytes 0
  */
@@ -88,6 +90,7 @@ struct bdev_params {
 	const char *spec;
 	uint32_t logical_block_bytes;
 	uint32_t physical_block_bytes;
+	unsigned int queue_cnt;
 	bool read_only;
 	bool direct;
 	bool writethrough;
