@@ -197,7 +197,7 @@ static int create_device(struct keeper *keeper)
 	r = vduse_ctl_create(&vduse_sys_kernel, keeper->ctl_fd, name, &keeper->blk);
 	if (r != -EEXIST)
 		return r;
-	if (host_vdpa_driver("", name, driver) == 0 || keeper->dir.fd < 0)
+	if (host_vdpa_driver("", name, driver) == 0)
 		return -EEXIST;
 	if (faccessat(keeper->dir.fd, "inflight", F_OK, 0) < 0)
 		return -EEXIST;
