@@ -26,6 +26,8 @@
 #define BUSY_RETRY_US	     (2 * USEC_PER_MSEC)
 #define BUSY_TELL_NS	     (5 * NSEC_PER_SEC)
 #define RESTART_DELAY_MAX_MS 1000u
+/* 0 would mean a quarter of a second, which applications would notice at a restart. */
+#define TIMER_ACCURACY_US 1u
 
 static void start_helper(struct keeper *keeper, enum helper_op op, bool force);
 
@@ -46,8 +48,8 @@ static int arm_timer(struct keeper *keeper, sd_event_source **source, uint64_t d
 		     sd_event_time_handler_t handler)
 {
 	*source = sd_event_source_disable_unref(*source);
-	return sd_event_add_time_relative(keeper->event, source, CLOCK_MONOTONIC, delay_us, 0,
-					  handler, keeper);
+	return sd_event_add_time_relative(keeper->event, source, CLOCK_MONOTONIC, delay_us,
+					  TIMER_ACCURACY_US, handler, keeper);
 }
 
 static void disarm_timer(sd_event_source **source)

@@ -13,7 +13,8 @@
 #include "worker_internal.h"
 
 /* A reset is answered at the latest at this share of the kernel's patience. */
-#define DRAIN_SHARE_PERCENT 80u
+#define DRAIN_SHARE_PERCENT  80u
+#define DEADLINE_ACCURACY_US 1000u
 
 static void on_event(void *ctx, enum vduse_event event, int arg)
 {
@@ -157,7 +158,7 @@ static int add_sources(struct worker *worker)
 				    worker);
 	if (r >= 0)
 		r = sd_event_add_time(worker->event, &worker->deadline_source, CLOCK_MONOTONIC, 0,
-				      0, on_deadline, worker);
+				      DEADLINE_ACCURACY_US, on_deadline, worker);
 	if (r < 0)
 		return r;
 	(void)sd_event_source_set_enabled(worker->deadline_source, SD_EVENT_OFF);
