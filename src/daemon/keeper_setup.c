@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vblk/host/host_process.h"
 #include "vblk/host/host_vdpa.h"
 #include "vblk/util/cleanup.h"
 #include "vblk/util/clock.h"
@@ -85,30 +86,13 @@ static int open_backend(struct keeper *keeper)
 	return 0;
 }
 
-static bool holds_device(pid_t pid, const char *name)
-{
-	char pattern[PATH_MAX], target[PATH_MAX], want[PATH_MAX];
-	ssize_t len;
-
-	snprintf(want, sizeof(want), "/dev/vduse/%s", name);
-	for (int fd = 0; fd < 1024; fd++) {
-		snprintf(pattern, sizeof(pattern), "/proc/%d/fd/%d", (int)pid, fd);
-		len = readlink(pattern, target, sizeof(target) - 1);
-		if (len < 0)
-			continue;
-		target[len] = '\0';
-		if (!strcmp(target, want))
-			return true;
-	}
-	return false;
-}
-
 /*
  * A worker whose keeper died serves on and keeps the device open. Killing it
  * loses nothing: its successor finishes what it had in flight.
  */
 static void kill_leftover_worker(struct keeper *keeper)
 {
+	char node[sizeof("/dev/vduse/") + DEVICE_NAME_MAX];
 	struct pollfd pfd = { .events = POLLIN };
 	_cleanup_close_ int pidfd = -1;
 	_cleanup_free_ char *path = NULL;
@@ -125,7 +109,8 @@ static void kill_leftover_worker(struct keeper *keeper)
 	if (pid <= 1)
 		return;
 	pidfd = pidfd_open(pid, 0);
-	if (pidfd < 0 || !holds_device(pid, keeper->config->name))
+	snprintf(node, sizeof(node), "/dev/vduse/%s", keeper->config->name);
+	if (pidfd < 0 || !host_process_holds("", pid, node))
 		return;
 	log_notice("ending the worker (pid %d) of a dead keeper", (int)pid);
 	(void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);

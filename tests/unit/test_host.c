@@ -11,6 +11,7 @@
 
 #include "run_suite.h"
 #include "vblk/host/host_disk.h"
+#include "vblk/host/host_process.h"
 #include "vblk/host/host_vdpa.h"
 
 static char root[64];
@@ -406,6 +407,17 @@ START_TEST(claim_of_a_disk_that_is_not_there)
 END_TEST
 
 /* The real /proc must be digestible, whatever this machine is. */
+START_TEST(process_holds_what_any_of_its_descriptors_names)
+{
+	put_link("/proc/7/fd/3", "/dev/vduse/s0x");
+	put_link("/proc/7/fd/4", "pipe:[12]");
+	put_link("/proc/8/fd/2000", "/dev/vduse/s0");
+	ck_assert(!host_process_holds(root, 7, "/dev/vduse/s0"));
+	ck_assert(host_process_holds(root, 8, "/dev/vduse/s0"));
+	ck_assert(!host_process_holds(root, 9, "/dev/vduse/s0"));
+}
+END_TEST
+
 START_TEST(real_proc_is_read_without_error)
 {
 	int r = host_disk_users("", "no-such-disk", users, sizeof(users));
@@ -449,6 +461,7 @@ static TCase *disk_case(void)
 	tcase_add_test(tc, small_buffer_keeps_whole_users);
 	tcase_add_test(tc, attributes_are_read_and_written);
 	tcase_add_test(tc, claim_of_a_disk_that_is_not_there);
+	tcase_add_test(tc, process_holds_what_any_of_its_descriptors_names);
 	tcase_add_test(tc, real_proc_is_read_without_error);
 	return tc;
 }

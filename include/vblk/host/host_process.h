@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* A process of the host. Root directory is a parameter so that tests use a recorded tree. */
+#ifndef VBLK_HOST_HOST_PROCESS_H
+#define VBLK_HOST_HOST_PROCESS_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/**
+ * host_process_holds() - has process @pid the file @path open?
+ * By name: links of /proc/PID/fd are compared as text, so nothing asks @path's filesystem.
+ * Return: false also when there is no such process, or we may not look.
+ */
+bool host_process_holds(const char *root, pid_t pid, const char *path);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#include "vblk/host/host_process.h"
+
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "host_file.h"
+
+struct search {
+	const char *dir;
+	const char *want;
+};
+
+static int is_wanted(const char *fd, void *ctx)
+{
+	const struct search *search = ctx;
+	char path[PATH_MAX], target[PATH_MAX];
+	ssize_t n;
+
+	if (host_path(path, sizeof(path), "%s/%s", search->dir, fd) < 0)
+		return 0;
+	n = readlink(path, target, sizeof(target) - 1);
+	if (n < 0)
+		return 0;
+	target[n] = '\0';
+	return !strcmp(target, search->want);
+}
+
+bool host_process_holds(const char *root, pid_t pid, const char *path)
+{
+	char dir[PATH_MAX];
+	const struct search search = { dir, path };
+
+	return host_path(dir, sizeof(dir), "%s/proc/%d/fd", root, (int)pid) == 0 &&
+	       host_dir_each(dir, is_wanted, (void *)&search) == 1;
+}
