@@ -170,26 +170,15 @@ static VBLK_NORETURN void helper_main(const struct helper_request *req, int out_
 	_exit(write(3, &res, sizeof(res)) == sizeof(res) ? 0 : 1);
 }
 
-int helper_start(const struct helper_request *req, pid_t *ret_pid, int *ret_fd)
+int helper_start(const struct helper_request *req, int out_fd, pid_t *ret_pid)
 {
-	int fds[2];
-	pid_t pid;
+	pid_t pid = fork();
 
-	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+	if (pid < 0)
 		return -errno;
-	pid = fork();
-	if (pid < 0) {
-		int r = -errno;
-
-		close(fds[0]);
-		close(fds[1]);
-		return r;
-	}
 	if (pid == 0)
-		helper_main(req, fds[1]);
-	close(fds[1]);
+		helper_main(req, out_fd);
 	*ret_pid = pid;
-	*ret_fd = fds[0];
 	return 0;
 }
 

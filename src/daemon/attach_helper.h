@@ -50,9 +50,10 @@ struct helper_result {
 
 /**
  * helper_start() - fork
- * @ret_fd: readable when the result is there (or the helper died); owned
+ * @out_fd: write end of a pipe, whose other end is readable when the result is there (or the
+ *          helper died); the caller closes its copy
  */
-int helper_start(const struct helper_request *req, pid_t *ret_pid, int *ret_fd) VBLK_MUST_CHECK;
+int helper_start(const struct helper_request *req, int out_fd, pid_t *ret_pid) VBLK_MUST_CHECK;
 
 /* Reads the result; a helper that died without one gives -ECHILD. Never blocks. */
 void helper_result_read(int fd, struct helper_result *ret_result);

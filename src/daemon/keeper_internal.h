@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shared by keeper.c (state machine), keeper_setup.c (create, take over,
- * remove) and keeper_link.c (worker process and its socket).
+ * Shared by the keeper's files: keeper.c (the process), keeper_setup.c (create,
+ * take over, remove), keeper_attach.c, keeper_detach.c, keeper_helper.c (the
+ * process that does these), keeper_worker.c (when one is started) and
+ * keeper_link.c (the worker process and its socket). Each has its part of the
+ * state machine; a function that logs says so.
  */
 #ifndef VBLKD_KEEPER_INTERNAL_H
 #define VBLKD_KEEPER_INTERNAL_H
@@ -20,6 +23,9 @@
 #include "vblk/bdev/bdev.h"
 #include "vblk/blk/blk_config.h"
 
+#define USEC_PER_SEC  1000000ull
+#define USEC_PER_MSEC 1000ull
+
 enum keeper_state {
 	KEEPER_STARTING,  /* the first worker prepares itself */
 	KEEPER_ATTACHING, /* a helper puts the device on the bus */
@@ -34,6 +40,7 @@ enum keeper_state {
  * @adopted: the VDUSE device was there: a predecessor died
  * @on_bus: as far as we know; the worker must live while it is set
  * @stop_pending: SIGTERM came; detach as soon as nobody uses the disk
+ * @told_refused: why it could not be stopped, as it was logged last
  * @detach_asked: a control client waits for the answer
  * @detach_since_ns: a detach waits for requests to end since then, 0 = none does
  * @detach_oldest: the oldest request of each queue at that time
@@ -60,11 +67,11 @@ struct keeper {
 	bool stop_pending;
 	bool detach_asked;
 	bool late;
-	bool told_in_use;
 	bool detach_force;
 	uint32_t detach_timeout_ms;
 	uint64_t detach_since_ns;
 	uint64_t detach_oldest[VDEV_QUEUES_MAX];
+	char told_refused[LINK_TEXT_MAX];
 	int exit_code;
 	char disk[HOST_NODE_MAX];
 	time_t started_at;
@@ -92,18 +99,46 @@ int keeper_setup(struct keeper *keeper) VBLK_MUST_CHECK;
 /* Destroys the device if we made it, and all that belongs to it. */
 void keeper_remove(struct keeper *keeper);
 
+/* keeper.c */
+/* One shot, replaces what @source was. Return: 0 or -errno. */
+int keeper_arm_timer(struct keeper *keeper, sd_event_source **source, uint64_t delay_us,
+		     sd_event_time_handler_t handler);
+void keeper_disarm_timer(sd_event_source **source);
+
+/* keeper_attach.c */
+/* The start failed for good: whoever waits for READY=1 need not wait longer. */
+void keeper_report_failure(struct keeper *keeper);
+void keeper_attach_done(struct keeper *keeper, const struct helper_result *res);
+
+/* keeper_detach.c */
+bool keeper_can_detach(const struct keeper *keeper);
+/* Only when it can. @timeout_ms: when a detach that hangs is reported, 0 = as the options say */
+void keeper_begin_detach(struct keeper *keeper, bool force, uint32_t timeout_ms);
+/* In a while, if it still can then. */
+void keeper_retry_detach(struct keeper *keeper);
+void keeper_detach_done(struct keeper *keeper, const struct helper_result *res);
+/* Tells the client that asked, if one did, that nothing came of it. */
+void keeper_answer_detach(struct keeper *keeper, int error, const char *text);
+void keeper_on_detach_asked(struct keeper *keeper, bool force, uint32_t timeout_ms);
+/* Off the bus: end the worker, then the loop. */
+void keeper_finish(struct keeper *keeper, int exit_code);
+
+/* keeper_helper.c */
+/* What comes of it goes to keeper_attach_done() or keeper_detach_done(). Logs. */
+void keeper_start_helper(struct keeper *keeper, enum helper_op op, bool force);
+
+/* keeper_worker.c */
+/* Logs. Return: 0, also when it has to wait for I/O of a dead worker first; -errno. */
+int keeper_start_worker(struct keeper *keeper) VBLK_MUST_CHECK;
+void keeper_on_serving(struct keeper *keeper);
+void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed);
+
 /* keeper_link.c */
 /* Logs and returns -errno; -EBUSY, unlogged, while I/O of a dead worker has not ended. */
-int keeper_start_worker(struct keeper *keeper) VBLK_MUST_CHECK;
+int keeper_fork_worker(struct keeper *keeper) VBLK_MUST_CHECK;
 void keeper_send(struct keeper *keeper, const struct link_msg *msg);
 /* Tells the worker and state.json how things are. */
 void keeper_publish_state(struct keeper *keeper);
 const char *keeper_state_str(const struct keeper *keeper);
-
-/* keeper.c, called by keeper_link.c */
-void keeper_on_serving(struct keeper *keeper);
-/* @timeout_ms: when a detach that hangs is reported, 0 = as the options say */
-void keeper_on_detach_asked(struct keeper *keeper, bool force, uint32_t timeout_ms);
-void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed);
 
 #endif

@@ -141,7 +141,7 @@ static int watch_worker(struct keeper *keeper)
 	return r < 0 ? r : 0;
 }
 
-int keeper_start_worker(struct keeper *keeper)
+int keeper_fork_worker(struct keeper *keeper)
 {
 	pid_t keeper_pid = getpid();
 	int fds[2], dev_fd, r;

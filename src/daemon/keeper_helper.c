@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* The helper process that does an attach or detach: starting it, and hearing from it. */
+#include "keeper_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "vblk/util/log.h"
+
+static int on_helper_late(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
+			  void *userdata)
+{
+	struct keeper *keeper = userdata;
+	const char *what = keeper->helper_op == HELPER_ATTACH ? "attached" : "detached";
+
+	keeper->late = true;
+	log_error(
+		"the kernel has not %s the device in time; going on serving it until the kernel comes back",
+		what);
+	if (keeper->helper_op == HELPER_ATTACH)
+		keeper_report_failure(keeper);
+	else
+		keeper_answer_detach(
+			keeper, -ETIMEDOUT,
+			"the kernel has not come back in time (I/O that does not end?); it goes on trying");
+	return 0;
+}
+
+static void forget_helper(struct keeper *keeper)
+{
+	keeper->helper_source = sd_event_source_disable_unref(keeper->helper_source);
+	keeper_disarm_timer(&keeper->helper_deadline);
+	if (keeper->helper_fd >= 0)
+		close(keeper->helper_fd);
+	keeper->helper_fd = -1;
+	keeper->helper_pid = 0;
+}
+
+static int on_helper(sd_event_source *source VBLK_UNUSED, int fd, uint32_t revents VBLK_UNUSED,
+		     void *userdata)
+{
+	struct keeper *keeper = userdata;
+	struct helper_result res;
+
+	helper_result_read(fd, &res);
+	(void)waitpid(keeper->helper_pid, NULL, 0);
+	forget_helper(keeper);
+	if (keeper->helper_op == HELPER_ATTACH)
+		keeper_attach_done(keeper, &res);
+	else
+		keeper_detach_done(keeper, &res);
+	keeper->late = false;
+	return 0;
+}
+
+static uint64_t helper_limit_us(const struct keeper *keeper)
+{
+	if (keeper->helper_op == HELPER_DETACH && keeper->detach_timeout_ms)
+		return keeper->detach_timeout_ms * USEC_PER_MSEC;
+	return keeper->config->attach_timeout_s * USEC_PER_SEC;
+}
+
+static void helper_not_started(struct keeper *keeper, int error)
+{
+	log_errno(error, "cannot start a helper process");
+	if (keeper->helper_op == HELPER_ATTACH && !keeper->on_bus) {
+		keeper_report_failure(keeper);
+		keeper_finish(keeper, EXIT_FAILURE);
+		return;
+	}
+	keeper->state = KEEPER_READY;
+	keeper_publish_state(keeper);
+	keeper_answer_detach(keeper, error, "cannot start a helper process");
+	if (keeper->stop_pending)
+		keeper_retry_detach(keeper);
+}
+
+/* Watched before it exists: one that runs unwatched would never be known to have ended. */
+static int start_watched(struct keeper *keeper, const struct helper_request *req)
+{
+	int fds[2], r;
+
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	keeper->helper_fd = fds[0];
+	r = sd_event_add_io(keeper->event, &keeper->helper_source, keeper->helper_fd, EPOLLIN,
+			    on_helper, keeper);
+	if (r >= 0)
+		r = keeper_arm_timer(keeper, &keeper->helper_deadline, helper_limit_us(keeper),
+				     on_helper_late);
+	if (r >= 0)
+		r = helper_start(req, fds[1], &keeper->helper_pid);
+	close(fds[1]);
+	if (r < 0)
+		forget_helper(keeper);
+	return r;
+}
+
+void keeper_start_helper(struct keeper *keeper, enum helper_op op, bool force)
+{
+	const struct helper_request req = {
+		.op = op,
+		.name = keeper->config->name,
+		.adopt = keeper->adopted,
+		.force = force,
+		.rotational = keeper->blk.limits.rotational,
+	};
+	int r;
+
+	keeper->state = op == HELPER_ATTACH ? KEEPER_ATTACHING : KEEPER_DETACHING;
+	keeper->helper_op = op;
+	keeper_publish_state(keeper);
+	r = start_watched(keeper, &req);
+	if (r < 0)
+		helper_not_started(keeper, r);
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* When a worker is started, and started again. */
+#include "keeper_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "vblk/util/clock.h"
+#include "vblk/util/log.h"
+#include "vblk/util/math.h"
+
+#define BUSY_RETRY_US	     (2 * USEC_PER_MSEC)
+#define BUSY_TELL_NS	     (5 * NSEC_PER_SEC)
+#define RESTART_DELAY_MAX_MS 1000u
+
+void keeper_on_serving(struct keeper *keeper)
+{
+	keeper->worker_failures = 0;
+	if (keeper->state == KEEPER_STARTING) {
+		if (keeper->stop_pending && !keeper->adopted)
+			keeper_finish(keeper, EXIT_SUCCESS);
+		else
+			keeper_start_helper(keeper, HELPER_ATTACH, false);
+		return;
+	}
+	keeper_publish_state(keeper);
+}
+
+static int on_restart(sd_event_source *source, uint64_t usec, void *userdata);
+
+/*
+ * The device cannot be opened before the last I/O of the dead worker has
+ * ended, which keeps old writes from coming after new ones. It takes as long
+ * as the backend takes.
+ */
+static void wait_for_old_io(struct keeper *keeper)
+{
+	uint64_t now_ns = clock_now_ns();
+
+	if (!keeper->busy_since_ns)
+		keeper->busy_since_ns = now_ns;
+	if (!keeper->told_busy && now_ns - keeper->busy_since_ns > BUSY_TELL_NS) {
+		log_warning("waiting for the backend to finish I/O of the worker that died");
+		keeper->told_busy = true;
+	}
+	(void)keeper_arm_timer(keeper, &keeper->restart_source, BUSY_RETRY_US, on_restart);
+}
+
+int keeper_start_worker(struct keeper *keeper)
+{
+	int r = keeper_fork_worker(keeper);
+
+	if (r == -EBUSY) {
+		wait_for_old_io(keeper);
+		return 0;
+	}
+	keeper->busy_since_ns = 0;
+	keeper->told_busy = false;
+	return r;
+}
+
+static int on_restart(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
+		      void *userdata)
+{
+	struct keeper *keeper = userdata;
+
+	if (keeper_start_worker(keeper) < 0 && !keeper->worker_pid)
+		keeper_on_worker_exit(keeper, EXIT_FAILURE, false);
+	return 0;
+}
+
+/* At once the first time, then ever slower: the cause may last. */
+static void schedule_restart(struct keeper *keeper)
+{
+	unsigned int doublings = MIN(keeper->worker_failures, 10u);
+	unsigned int delay_ms = doublings ? MIN(1u << doublings, RESTART_DELAY_MAX_MS) : 0;
+
+	keeper->worker_failures++;
+	keeper->restarts++;
+	(void)keeper_arm_timer(keeper, &keeper->restart_source, delay_ms * USEC_PER_MSEC,
+			       on_restart);
+}
+
+void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed)
+{
+	if (keeper->state == KEEPER_FINISHING) {
+		(void)sd_event_exit(keeper->event, keeper->exit_code);
+		return;
+	}
+	if (keeper->state == KEEPER_STARTING && !keeper->on_bus) {
+		if (killed)
+			log_error("the worker process died of signal %d", code);
+		keeper_report_failure(keeper);
+		(void)sd_event_exit(keeper->event, EXIT_FAILURE);
+		return;
+	}
+	log_warning("the worker process %s %d; starting it again",
+		    killed ? "died of signal" : "ended with code", code);
+	schedule_restart(keeper);
+}
