@@ -125,34 +125,11 @@ logged()
 
 # ---- packages ----
 
-apt_updated=
-
-is_installed()
-{
-	[ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
-}
-
+# What cannot be installed is told; the tests that need it are then skipped or fail.
 need_packages()
 {
-	local package missing=()
-
-	command -v dpkg-query >/dev/null || return 0
-	for package; do
-		is_installed "$package" || missing+=("$package")
-	done
-	[ ${#missing[@]} -gt 0 ] || return 0
-	if [ "$(id -u)" != 0 ]; then
-		msg "note: not installed, and only root can install: ${missing[*]}"
-		return 0
-	fi
-	msg "installing ${missing[*]}"
-	if [ -z "$apt_updated" ]; then
-		apt_updated=1
-		logged apt apt-get -q update || msg "note: apt-get update had errors"
-	fi
-	logged apt env DEBIAN_FRONTEND=noninteractive apt-get -qy install \
-		--no-install-recommends "${missing[@]}" ||
-		msg "note: not all packages could be installed, see $logs/apt.log"
+	INSTALL_LOG=$logs/apt.log
+	install_packages "$@" || msg "note: not all packages are there, see $logs/apt.log"
 }
 
 need_build_packages()
