@@ -42,6 +42,7 @@ struct blk_queue {
 	unsigned int unpublished_cnt;
 	bool submitted;
 	bool fresh_map;
+	bool on_hold;
 	struct blk_stats stats;
 };
 
@@ -116,6 +117,11 @@ void blk_queue_set_map(struct blk_queue *q, const struct memmap *map)
 	q->fresh_map = true;
 	/* What a stopped ring did not publish is gone with it. */
 	q->unpublished_cnt = 0;
+}
+
+void blk_queue_hold(struct blk_queue *q, bool on_hold)
+{
+	q->on_hold = on_hold;
 }
 
 /* The one end of every request: the head goes back to the driver. */
@@ -236,6 +242,8 @@ int blk_queue_take(struct blk_queue *q)
 		stat_add(&q->stats.recovered, vq_recovered_cnt(q->vq));
 	}
 	while (cnt < BLK_QUEUE_TAKE_MAX) {
+		if (q->on_hold && !vq_redo_cnt(q->vq))
+			break;
 		r = vq_pop(q->vq, q->spare_iov, q->iov_max, &chain);
 		if (r <= 0)
 			break;

@@ -134,12 +134,23 @@ void vdev_free(struct vdev *vdev)
 	free(vdev);
 }
 
+static unsigned int vdev_recovering_cnt(const struct vdev *vdev, const struct vdev_ring *rings)
+{
+	unsigned int i, cnt = 0;
+
+	for (i = 0; i < vdev->queue_cnt; i++)
+		cnt += rings[i].enabled && rings[i].vq.recover;
+	return cnt;
+}
+
 int vdev_start(struct vdev *vdev, const struct vdev_ring *rings)
 {
 	unsigned int i;
 
 	if (vdev->state != VDEV_STOPPED)
 		return -EBUSY;
+	/* Relaxed: each queue sees it with its RUN. */
+	__atomic_store_n(&vdev->redoing_cnt, vdev_recovering_cnt(vdev, rings), __ATOMIC_RELAXED);
 	for (i = 0; i < vdev->queue_cnt; i++) {
 		struct vdev_queue *q = vdev->queues[i];
 

@@ -75,6 +75,8 @@ struct vdev_queue {
 	enum vdev_queue_state state;
 	uint32_t obeyed;	 /* last word it took from @mailbox */
 	bool quiet;		 /* takes nothing more until restarted */
+	bool redoing;		 /* counts in vdev.redoing_cnt */
+	bool on_hold;		 /* takes nothing new until that is 0 */
 	bool is_batch;		 /* runs under SCHED_BATCH */
 	unsigned int single_cnt; /* turns with one request, in a row */
 	unsigned int late_cnt;	 /* turns to go without trying to finish I/O at once */
@@ -93,6 +95,12 @@ struct vdev {
 
 	/* Control thread. */
 	enum vdev_state state;
+
+	/*
+	 * Queues whose predecessor's requests have not all ended. The control
+	 * thread sets it before it posts RUN, queue threads count it down.
+	 */
+	unsigned int redoing_cnt VBLK_CACHE_ALIGNED;
 
 	struct vdev_queue *queues[VDEV_QUEUES_MAX];
 };

@@ -189,6 +189,50 @@ static bool queue_has_map(struct vdev_queue *q)
 }
 
 /*
+ * The requests that a predecessor left may have been executed already, in
+ * any queue, and their effect may have been read. They end before anything
+ * new begins, on all queues, so that a write that is done again can only meet
+ * what was in flight together with it, and never undo a newer one.
+ */
+static void queue_begin_redo(struct vdev_queue *q)
+{
+	q->redoing = q->ring.vq.recover;
+	q->on_hold = __atomic_load_n(&q->vdev->redoing_cnt, __ATOMIC_RELAXED) > 0;
+	blk_queue_hold(q->bq, q->on_hold);
+}
+
+static void queue_end_redo(struct vdev_queue *q)
+{
+	struct vdev *vdev = q->vdev;
+	unsigned int i;
+
+	if (!q->redoing)
+		return;
+	q->redoing = false;
+	/* Pairs with queue_check_hold(): what was done again is before what is new. */
+	if (__atomic_sub_fetch(&vdev->redoing_cnt, 1, __ATOMIC_ACQ_REL))
+		return;
+	for (i = 0; i < vdev->queue_cnt; i++)
+		vdev_signal(vdev->queues[i]->kick_fd);
+}
+
+static void queue_check_redo(struct vdev_queue *q)
+{
+	bool all_taken = q->quiet || !vq_redo_cnt(blk_queue_vq(q->bq));
+
+	if (all_taken && !blk_queue_inflight_cnt(q->bq))
+		queue_end_redo(q);
+}
+
+static void queue_check_hold(struct vdev_queue *q)
+{
+	if (__atomic_load_n(&q->vdev->redoing_cnt, __ATOMIC_ACQUIRE))
+		return;
+	q->on_hold = false;
+	blk_queue_hold(q->bq, false);
+}
+
+/*
  * One turn: all that the ring and the backend offer right now.
  * Returns true when there may be more, false when it is right to sleep (kicks
  * are then enabled and the ring was looked at afterwards).
@@ -201,6 +245,8 @@ static bool queue_serve(struct vdev_queue *q)
 	int taken;
 
 	queue_publish(q);
+	if (q->on_hold)
+		queue_check_hold(q);
 	if (q->quiet || !queue_has_map(q))
 		return false;
 	vq_kick_suppress(vq);
@@ -229,7 +275,8 @@ static bool queue_serve(struct vdev_queue *q)
 	queue_adapt(q, taken_cnt);
 	if (taken_cnt)
 		queue_try_finish(q);
-	return vq_kick_enable(vq);
+	/* On hold it is woken when that ends, and looks at the ring then. */
+	return vq_kick_enable(vq) && !q->on_hold;
 }
 
 static void queue_start(struct vdev_queue *q)
@@ -238,6 +285,7 @@ static void queue_start(struct vdev_queue *q)
 
 	q->quiet = false;
 	q->state = VDEV_QUEUE_RUNNING;
+	queue_begin_redo(q);
 	r = vq_start(blk_queue_vq(q->bq), &q->ring.vq);
 	if (r < 0) {
 		queue_fail(q, -EUCLEAN);
@@ -253,6 +301,7 @@ static void queue_finish(struct vdev_queue *q)
 	struct vq *vq = blk_queue_vq(q->bq);
 
 	q->state = VDEV_QUEUE_IDLE;
+	queue_end_redo(q);
 	queue_note(q);
 	vdev_wake_set_kick(&q->wake, -1);
 	if (vq_is_started(vq))
@@ -297,6 +346,8 @@ static void queue_run(struct vdev_queue *q)
 		switch (q->state) {
 		case VDEV_QUEUE_RUNNING:
 			sleep = !queue_serve(q);
+			if (q->redoing)
+				queue_check_redo(q);
 			queue_note(q);
 			break;
 		case VDEV_QUEUE_DRAINING:

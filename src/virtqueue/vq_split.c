@@ -301,3 +301,8 @@ unsigned int vq_recovered_cnt(const struct vq *vq)
 {
 	return vq->redo_cnt;
 }
+
+unsigned int vq_redo_cnt(const struct vq *vq)
+{
+	return vq->redo_cnt - vq->redo_next;
+}

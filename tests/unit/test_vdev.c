@@ -15,6 +15,7 @@
 #include "ring_builder.h"
 #include "run_suite.h"
 #include "vblk/vdev/vdev.h"
+#include "vblk/virtqueue/vq_inflight.h"
 
 #define QUEUES	    2u
 #define RING_SIZE   16u
@@ -178,10 +179,11 @@ static void teardown(void)
 	fake_bdev_free(fake);
 }
 
-static struct ring_blk_req submit(unsigned int idx)
+static struct ring_blk_req submit_at(unsigned int idx, uint64_t sector)
 {
 	struct ring_blk_spec spec = {
 		.type = VIRTIO_BLK_T_IN,
+		.sector = sector,
 		.seg_cnt = 1,
 		.seg_bytes = { 512 },
 	};
@@ -189,6 +191,11 @@ static struct ring_blk_req submit(unsigned int idx)
 
 	ring_blk_submit(rings[idx], &spec, &req);
 	return req;
+}
+
+static struct ring_blk_req submit(unsigned int idx)
+{
+	return submit_at(idx, 0);
 }
 
 static void kick(unsigned int idx)
@@ -443,6 +450,106 @@ START_TEST(starts_and_stops_under_load_with_a_watcher)
 }
 END_TEST
 
+/* As a predecessor leaves it that has taken @head and nothing else. */
+static struct vq_inflight *record_with(uint16_t head)
+{
+	struct vq_inflight *rec;
+
+	rec = aligned_alloc(64, (vq_inflight_bytes(RING_SIZE) + 63) / 64 * 64);
+	ck_assert_ptr_nonnull(rec);
+	memset(rec, 0, vq_inflight_bytes(RING_SIZE));
+	rec->size = RING_SIZE;
+	rec->seq[head] = 1;
+	return rec;
+}
+
+/* Number of the I/O that was submitted for @sector. */
+static unsigned int io_of_sector(unsigned int sector, unsigned int cnt)
+{
+	unsigned int nr;
+
+	for (nr = 0; nr < cnt; nr++)
+		if (fake_bdev_record(fake, nr).offset_bytes == sector * 512ull)
+			return nr;
+	ck_abort_msg("no I/O for sector %u", sector);
+}
+
+START_TEST(nothing_new_begins_before_what_a_predecessor_left_has_ended)
+{
+	struct ring_blk_req old[QUEUES], fresh[QUEUES];
+	struct vq_inflight *rec[QUEUES];
+	unsigned int i;
+
+	fake_bdev_set_mode(fake, FAKE_BDEV_HELD);
+	for (i = 0; i < QUEUES; i++) {
+		old[i] = submit_at(i, 8 + i);
+		fresh[i] = submit_at(i, 16 + i);
+		rec[i] = record_with(old[i].head);
+		conf[i].vq.inflight = rec[i];
+		conf[i].vq.recover = true;
+	}
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	ck_assert(fake_bdev_wait_submitted(fake, QUEUES, PATIENCE_MS));
+	fake_bdev_complete(fake, io_of_sector(9, QUEUES), 0);
+	/* Queue 1 has ended its part and waits for queue 0, also when kicked. */
+	wait_done(1, &old[1]);
+	kick(1);
+	kick(0);
+	ck_assert(!fake_bdev_wait_submitted(fake, QUEUES + 1, 100));
+
+	fake_bdev_complete(fake, io_of_sector(8, QUEUES), 0);
+	wait_done(0, &old[0]);
+	ck_assert(fake_bdev_wait_submitted(fake, 2 * QUEUES, PATIENCE_MS));
+	for (i = 0; i < QUEUES; i++)
+		fake_bdev_complete(fake, io_of_sector(16 + i, 2 * QUEUES), 0);
+	for (i = 0; i < QUEUES; i++)
+		wait_done(i, &fresh[i]);
+	stop();
+	for (i = 0; i < QUEUES; i++)
+		free(rec[i]);
+}
+END_TEST
+
+START_TEST(queue_that_cannot_recover_holds_up_no_other)
+{
+	struct ring_blk_req req = submit(1);
+	struct vq_inflight *rec[QUEUES];
+	unsigned int i;
+
+	for (i = 0; i < QUEUES; i++) {
+		rec[i] = record_with(0);
+		rec[i]->seq[0] = 0;
+		conf[i].vq.inflight = rec[i];
+		conf[i].vq.recover = true;
+	}
+	rec[0]->size = RING_SIZE / 2;
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	wait_done(1, &req);
+	pump_until(&failed_cnt, 1);
+	stop();
+	for (i = 0; i < QUEUES; i++)
+		free(rec[i]);
+}
+END_TEST
+
+START_TEST(stop_ends_the_wait_for_what_a_predecessor_left)
+{
+	struct ring_blk_req old = submit(0);
+	struct vq_inflight *rec = record_with(old.head);
+
+	conf[0].vq.inflight = rec;
+	conf[0].vq.recover = true;
+	fake_bdev_set_mode(fake, FAKE_BDEV_HELD);
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	ck_assert(fake_bdev_wait_submitted(fake, 1, PATIENCE_MS));
+	vdev_stop(vdev);
+	fake_bdev_complete(fake, 0, 0);
+	pump_until(&stopped_cnt, 1);
+	wait_done(0, &old);
+	free(rec);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("vdev");
@@ -461,6 +568,9 @@ int main(void)
 	tcase_add_test(tc, broken_ring_is_told_once);
 	tcase_add_test(tc, backend_that_makes_no_queue_fails_the_device);
 	tcase_add_test(tc, queue_threads_batch_when_asked);
+	tcase_add_test(tc, nothing_new_begins_before_what_a_predecessor_left_has_ended);
+	tcase_add_test(tc, queue_that_cannot_recover_holds_up_no_other);
+	tcase_add_test(tc, stop_ends_the_wait_for_what_a_predecessor_left);
 	tcase_add_test(tc, starts_and_stops_under_load_with_a_watcher);
 	suite_add_tcase(s, tc);
 	return run_suite(s);

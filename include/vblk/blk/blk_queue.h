@@ -59,6 +59,9 @@ struct vq *blk_queue_vq(struct blk_queue *q);
  */
 void blk_queue_set_map(struct blk_queue *q, const struct memmap *map);
 
+/* While on hold, only requests that a predecessor left are taken, and no new ones. */
+void blk_queue_hold(struct blk_queue *q, bool on_hold);
+
 /**
  * blk_queue_take() - pop what the driver has made available and submit it
  *

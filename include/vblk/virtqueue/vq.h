@@ -153,5 +153,7 @@ uint16_t vq_last_avail_idx(const struct vq *vq);
 uint16_t vq_size(const struct vq *vq);
 /* How many requests the last vq_start() took over from a predecessor. */
 unsigned int vq_recovered_cnt(const struct vq *vq);
+/* How many of those are still to be popped. */
+unsigned int vq_redo_cnt(const struct vq *vq);
 
 #endif
