@@ -186,9 +186,9 @@ check_install()
 	: >"$log"
 	build_preset release || { fail install "$logs/build-release.log"; return; }
 	DESTDIR=$root logged install cmake --install "$build/release" || bad=1
-	for name in vblkd vblkctl vblkd.8 vblkctl.8; do
+	for name in vblkd vblkctl vblkd.7 vblkd.8 vblkctl.8; do
 		file=$(installed "$name") || { msg "not installed once: $name" >>"$log"; bad=1; continue; }
-		[[ $name != *.8 ]] || continue
+		[[ $name != *.[78] ]] || continue
 		logged install "$file" --version || bad=1
 		! readelf -d "$file" 2>/dev/null | grep -E 'RPATH|RUNPATH' >>"$log" || bad=1
 	done
