@@ -7,15 +7,21 @@
 #include <stdlib.h>
 
 #include "vblk/blk/blk_req.h"
+#include "vblk/util/clock.h"
 #include "vblk/util/math.h"
 
 /*
  * A request in flight; found by its head, which is unique as long as it is.
+ * @io: op, offset and length are also read by blk_queue_oldest() of other threads
+ * @gen: odd while @taken_ns and those of @io can be read by others, see slot_show()
+ * @taken_ns: when it was taken from the ring
  * @iov: array of the queue's, exchanged with spare_iov at each pop
  * @range_idx: the range that is with the backend
  */
 struct blk_slot {
 	struct bdev_io io;
+	uint32_t gen;
+	uint64_t taken_ns;
 	struct blk_queue *q;
 	struct iovec *iov;
 	uint16_t head;
@@ -28,6 +34,7 @@ struct blk_slot {
  * @spare_iov: where the next pop writes: its head is only known afterwards
  * @iov_store: (queue_size + 1) arrays of iov_max
  * @submitted: something was handed to bdev_submit() since the last bdev_commit()
+ * @turn_ns: the clock when this turn took its first request; one reading serves them all
  * @unpublished_cnt: pushed since the last vq_publish()
  * @fresh_map: no take() yet since set_map(), so the ring's recovery is not counted
  */
@@ -40,6 +47,7 @@ struct blk_queue {
 	struct iovec *spare_iov;
 	unsigned int iov_max;
 	unsigned int unpublished_cnt;
+	uint64_t turn_ns;
 	bool submitted;
 	bool fresh_map;
 	bool on_hold;
@@ -140,19 +148,35 @@ static void slot_push_status(struct blk_slot *slot, uint8_t status, uint32_t dat
 	slot_push(slot, data_bytes + 1);
 }
 
+/*
+ * Tells blk_queue_oldest() that the slot changes, or that it is complete. Each store of what
+ * it reads has release order and so comes after the hide before it, and each of its loads has
+ * acquire order and so comes before it looks at @gen again: unchanged means one request.
+ */
+static void slot_hide(struct blk_slot *slot)
+{
+	__atomic_store_n(&slot->gen, slot->gen + 1, __ATOMIC_RELAXED);
+}
+
+static void slot_show(struct blk_slot *slot)
+{
+	__atomic_store_n(&slot->gen, slot->gen + 1, __ATOMIC_RELEASE);
+}
+
 /* Prepares the current range; the caller or a later publish commits. */
 static void slot_submit_range(struct blk_slot *slot)
 {
 	const struct blk_range *range = &slot->req.ranges[slot->range_idx];
 	struct bdev_io *io = &slot->io;
 
-	io->op = slot->req.op;
+	__atomic_store_n(&io->op, slot->req.op, __ATOMIC_RELEASE);
 	io->flags = range->flags;
-	io->offset_bytes = range->offset_bytes;
-	io->len_bytes = range->len_bytes;
+	__atomic_store_n(&io->offset_bytes, range->offset_bytes, __ATOMIC_RELEASE);
+	__atomic_store_n(&io->len_bytes, range->len_bytes, __ATOMIC_RELEASE);
 	io->iov = slot->req.data;
 	io->iov_cnt = slot->req.data_cnt;
 	slot->q->submitted = true;
+	slot_show(slot);
 	/* Last: the request may be finished and its head taken again when this returns. */
 	bdev_submit(slot->q->bq, io);
 }
@@ -182,6 +206,7 @@ static void slot_io_done(struct bdev_io *io, int result)
 	struct blk_slot *slot = container_of(io, struct blk_slot, io);
 	uint8_t status = blk_status_from_result(result);
 
+	slot_hide(slot);
 	if (status == VIRTIO_BLK_S_OK && slot->range_idx + 1 < slot->req.range_cnt) {
 		slot->range_idx++;
 		slot_submit_range(slot);
@@ -210,6 +235,7 @@ static void start_request(struct blk_queue *q, const struct vq_chain *chain)
 	blk_req_parse(q->params, slot->iov, chain->readable_cnt, chain->writable_cnt, req);
 	switch (req->action) {
 	case BLK_ACTION_IO:
+		__atomic_store_n(&slot->taken_ns, q->turn_ns, __ATOMIC_RELEASE);
 		slot_submit_range(slot);
 		break;
 	case BLK_ACTION_REPLY:
@@ -247,6 +273,8 @@ int blk_queue_take(struct blk_queue *q)
 		r = vq_pop(q->vq, q->spare_iov, q->iov_max, &chain);
 		if (r <= 0)
 			break;
+		if (!cnt)
+			q->turn_ns = clock_now_ns();
 		start_request(q, &chain);
 		cnt++;
 	}
@@ -282,4 +310,52 @@ void blk_queue_stats(const struct blk_queue *q, struct blk_stats *ret_stats)
 	_Static_assert(sizeof(*ret_stats) % sizeof(*to) == 0, "all counters are 64 bit");
 	for (size_t i = 0; i < sizeof(*ret_stats) / sizeof(*to); i++)
 		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+}
+
+/* False when the slot is free or changes while it is looked at. */
+static bool slot_read(const struct blk_slot *slot, struct blk_held *ret_held)
+{
+	uint32_t gen = __atomic_load_n(&slot->gen, __ATOMIC_ACQUIRE);
+
+	if (gen % 2 == 0)
+		return false;
+	ret_held->taken_ns = __atomic_load_n(&slot->taken_ns, __ATOMIC_ACQUIRE);
+	ret_held->op = __atomic_load_n(&slot->io.op, __ATOMIC_ACQUIRE);
+	ret_held->offset_bytes = __atomic_load_n(&slot->io.offset_bytes, __ATOMIC_ACQUIRE);
+	ret_held->len_bytes = __atomic_load_n(&slot->io.len_bytes, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&slot->gen, __ATOMIC_RELAXED) == gen;
+}
+
+/* Into its place in @list[@cnt], of which the @max oldest stay. Returns the new @cnt. */
+static unsigned int held_insert(struct blk_held *list, unsigned int cnt, unsigned int max,
+				const struct blk_held *held)
+{
+	unsigned int at = cnt;
+
+	while (at && list[at - 1].taken_ns > held->taken_ns)
+		at--;
+	if (at == max)
+		return cnt;
+	cnt = MIN(cnt + 1, max);
+	for (unsigned int i = cnt - 1; i > at; i--)
+		list[i] = list[i - 1];
+	list[at] = *held;
+	return cnt;
+}
+
+unsigned int blk_queue_oldest(const struct blk_queue *q, uint64_t before_ns,
+			      struct blk_held *ret_held, unsigned int max,
+			      unsigned int *ret_total_cnt)
+{
+	unsigned int cnt = 0, total_cnt = 0;
+	struct blk_held held;
+
+	for (unsigned int i = 0; i < q->params->queue_size; i++) {
+		if (!slot_read(&q->slots[i], &held) || held.taken_ns > before_ns)
+			continue;
+		total_cnt++;
+		cnt = held_insert(ret_held, cnt, max, &held);
+	}
+	*ret_total_cnt = total_cnt;
+	return cnt;
 }

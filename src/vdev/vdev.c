@@ -107,6 +107,7 @@ int vdev_new(const struct vdev_params *params, struct vdev **ret_vdev)
 	vdev->ctx = params->ctx;
 	vdev->sched_batch = params->sched_batch;
 	vdev->fence_fd = params->fence_fd;
+	vdev->stuck_ms = params->stuck_ms;
 	vdev->queue_cnt = params->blk->queue_cnt;
 	vdev->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = vdev->event_fd < 0 ? -errno : 0;
@@ -188,6 +189,17 @@ int vdev_event_fd(const struct vdev *vdev)
 	return vdev->event_fd;
 }
 
+/* It may have come and gone since the last time: only changes are told. */
+static void vdev_hear_stuck(struct vdev *vdev, struct vdev_queue *q)
+{
+	bool is_stuck = __atomic_load_n(&q->seen_stuck, __ATOMIC_RELAXED);
+
+	if (is_stuck == q->told_stuck)
+		return;
+	q->told_stuck = is_stuck;
+	vdev->ops->queue_stuck(vdev->ctx, q->idx, is_stuck);
+}
+
 static void vdev_hear_queue(struct vdev *vdev, struct vdev_queue *q)
 {
 	/* Pairs with queue_report(). */
@@ -200,6 +212,8 @@ static void vdev_hear_queue(struct vdev *vdev, struct vdev_queue *q)
 	if (reports & VDEV_REPORT_FAILED)
 		vdev->ops->queue_failed(vdev->ctx, q->idx,
 					__atomic_load_n(&q->failed_err, __ATOMIC_RELAXED));
+	if (reports & VDEV_REPORT_STUCK)
+		vdev_hear_stuck(vdev, q);
 }
 
 static bool vdev_is_drained(struct vdev *vdev)
@@ -252,6 +266,18 @@ void vdev_queue_info(const struct vdev *vdev, unsigned int idx, struct vdev_queu
 		.thread_id = q->thread_id,
 	};
 	blk_queue_stats(q->bq, &ret_info->stats);
+}
+
+unsigned int vdev_queue_oldest(const struct vdev *vdev, unsigned int idx, uint64_t before_ns,
+			       struct blk_held *ret_held, unsigned int max,
+			       unsigned int *ret_total_cnt)
+{
+	const struct vdev_queue *q = vdev->queues[idx];
+
+	*ret_total_cnt = 0;
+	if (!__atomic_load_n(&q->seen_inflight_cnt, __ATOMIC_RELAXED))
+		return 0;
+	return blk_queue_oldest(q->bq, before_ns, ret_held, max, ret_total_cnt);
 }
 
 unsigned int vdev_queue_cnt(const struct vdev *vdev)

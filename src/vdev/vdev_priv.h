@@ -14,6 +14,7 @@
 #include "vblk/vdev/vdev.h"
 
 #include "vdev_wake.h"
+#include "vdev_watch.h"
 
 /* The low bits of a mailbox word; the rest is a number that makes each word new. */
 enum vdev_verb {
@@ -27,6 +28,7 @@ enum vdev_verb {
 /* What a queue thread has to tell, bits of vdev_queue.reports. */
 #define VDEV_REPORT_BROKEN 1u
 #define VDEV_REPORT_FAILED 2u
+#define VDEV_REPORT_STUCK  4u
 
 /* What a queue thread does; its own affair. */
 enum vdev_queue_state {
@@ -51,6 +53,7 @@ struct vdev_queue {
 	/* Control thread. */
 	uint32_t posted; /* last word it stored into @mailbox */
 	bool started;	 /* a RUN was posted and its STOP has not been acknowledged */
+	bool told_stuck; /* what ops->queue_stuck() heard last */
 
 	/* Control thread writes while the queue is idle, the queue thread reads after RUN. */
 	struct vdev_ring ring;
@@ -65,18 +68,21 @@ struct vdev_queue {
 	/* Relaxed; for vdev_queue_info() of any thread. */
 	unsigned int seen_inflight_cnt;
 	bool seen_draining;
+	bool seen_stuck;
 	unsigned int seen_fault;
 	uint16_t seen_last_avail_idx;
 
 	/* Queue thread. */
 	struct loop loop VBLK_CACHE_ALIGNED;
 	struct vdev_wake wake;
+	struct vdev_watch watch;
 	struct memmap *map; /* owned reference; NULL until the first request */
 	enum vdev_queue_state state;
 	uint32_t obeyed;	 /* last word it took from @mailbox */
 	bool quiet;		 /* takes nothing more until restarted */
 	bool redoing;		 /* counts in vdev.redoing_cnt */
 	bool on_hold;		 /* takes nothing new until that is 0 */
+	bool is_stuck;		 /* at the last look, a request was older than stuck_ms */
 	bool is_batch;		 /* runs under SCHED_BATCH */
 	unsigned int single_cnt; /* turns with one request, in a row */
 	unsigned int late_cnt;	 /* turns to go without trying to finish I/O at once */
@@ -90,6 +96,7 @@ struct vdev {
 	void *ctx;
 	bool sched_batch;
 	int fence_fd;
+	unsigned int stuck_ms;
 	unsigned int queue_cnt;
 	int event_fd; /* queue threads write, control thread reads */
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "vblk/util/clock.h"
 #include "vblk/util/le.h"
 #include "vblk/util/math.h"
 
@@ -62,11 +63,13 @@ static int queue_setup(struct vdev_queue *q)
 			return r;
 	}
 	vdev_wake_init(&q->wake, &q->loop, q->kick_fd);
+	vdev_watch_init(&q->watch, &q->loop, q->vdev->stuck_ms / 2);
 	return blk_queue_new(q->vdev->blk, q->vdev->bdev, &q->loop, &q->bq);
 }
 
 static void queue_teardown(struct vdev_queue *q)
 {
+	vdev_watch_fini(&q->watch);
 	vdev_wake_fini(&q->wake);
 	blk_queue_free(q->bq);
 	loop_fini(&q->loop);
@@ -97,6 +100,31 @@ static void queue_fail(struct vdev_queue *q, int err)
 	q->quiet = true;
 	__atomic_store_n(&q->failed_err, err, __ATOMIC_RELAXED);
 	queue_report(q, VDEV_REPORT_FAILED);
+}
+
+static void queue_look_for_stuck(struct vdev_queue *q)
+{
+	uint64_t stuck_ns = q->vdev->stuck_ms * NSEC_PER_MSEC;
+	unsigned int cnt;
+
+	q->watch.due = false;
+	(void)blk_queue_oldest(q->bq, clock_now_ns() - stuck_ns, NULL, 0, &cnt);
+	if (q->is_stuck == (cnt > 0))
+		return;
+	q->is_stuck = cnt > 0;
+	__atomic_store_n(&q->seen_stuck, q->is_stuck, __ATOMIC_RELAXED);
+	queue_report(q, VDEV_REPORT_STUCK);
+}
+
+/* While requests are in flight, now and then looks whether they move. */
+static void queue_watch(struct vdev_queue *q)
+{
+	bool inflight = blk_queue_inflight_cnt(q->bq) > 0;
+
+	if (q->watch.due || (q->is_stuck && !inflight))
+		queue_look_for_stuck(q);
+	if (inflight)
+		vdev_watch_arm(&q->watch);
 }
 
 static void queue_publish(struct vdev_queue *q)
@@ -361,6 +389,7 @@ static void queue_run(struct vdev_queue *q)
 		case VDEV_QUEUE_EXITING:
 			break;
 		}
+		queue_watch(q);
 		/* A word posted after this look wakes the sleep: the eventfd counts it. */
 		if (sleep && !queue_has_mail(q))
 			vdev_wake_sleep(&q->wake, blk_queue_inflight_cnt(q->bq) > 0);

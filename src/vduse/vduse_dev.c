@@ -110,12 +110,21 @@ static void dev_queue_failed(void *ctx, unsigned int idx, int err)
 		dev_retry_later(dev, err);
 }
 
+static void dev_queue_stuck(void *ctx, unsigned int idx, bool is_stuck)
+{
+	struct vduse_dev *dev = ctx;
+
+	dev->event(dev->ctx, is_stuck ? VDUSE_EVENT_QUEUE_STUCK : VDUSE_EVENT_QUEUE_UNSTUCK,
+		   (int)idx);
+}
+
 static const struct vdev_transport_ops dev_ops = {
 	.inject_irq = dev_inject_irq,
 	.map_get = dev_map_get,
 	.stopped = dev_stopped,
 	.queue_broken = dev_queue_broken,
 	.queue_failed = dev_queue_failed,
+	.queue_stuck = dev_queue_stuck,
 };
 
 void vduse_dev_start(struct vduse_dev *dev)
@@ -233,6 +242,7 @@ static int dev_init(struct vduse_dev *dev, const struct vduse_dev_params *params
 		.sched_batch = params->sched_batch,
 		/* Not free for a successor before the I/O of a killed process has ended. */
 		.fence_fd = dev->fd,
+		.stuck_ms = params->stuck_ms,
 	};
 	int r;
 

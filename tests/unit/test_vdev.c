@@ -30,7 +30,8 @@ static struct memmap *map;
 static struct vdev_ring conf[QUEUES];
 static int irq_fd[QUEUES];
 static int map_err;
-static unsigned int stopped_cnt, broken_cnt, failed_cnt, map_get_cnt;
+static unsigned int stopped_cnt, broken_cnt, failed_cnt, map_get_cnt, stuck_cnt, unstuck_cnt;
+static unsigned int stuck_ms;
 static int last_err;
 
 static void signal_fd(int fd)
@@ -80,12 +81,23 @@ static void on_failed(void *ctx, unsigned int idx, int err)
 	failed_cnt++;
 }
 
+static void on_stuck(void *ctx, unsigned int idx, bool is_stuck)
+{
+	(void)ctx;
+	ck_assert_uint_eq(idx, 1);
+	if (is_stuck)
+		stuck_cnt++;
+	else
+		unstuck_cnt++;
+}
+
 static const struct vdev_transport_ops ops = {
 	.inject_irq = on_inject,
 	.map_get = on_map_get,
 	.stopped = on_stopped,
 	.queue_broken = on_broken,
 	.queue_failed = on_failed,
+	.queue_stuck = on_stuck,
 };
 
 static int make(bool sched_batch)
@@ -96,6 +108,7 @@ static int make(bool sched_batch)
 		.ops = &ops,
 		.sched_batch = sched_batch,
 		.fence_fd = -1,
+		.stuck_ms = stuck_ms,
 	};
 
 	return vdev_new(&params, &vdev);
@@ -407,16 +420,73 @@ START_TEST(queue_threads_batch_when_asked)
 }
 END_TEST
 
+START_TEST(stuck_request_is_told_once_and_named_and_so_is_its_end)
+{
+	struct ring_blk_req req;
+	struct blk_held held;
+	unsigned int total;
+
+	vdev_free(vdev);
+	stuck_ms = 10;
+	ck_assert_int_eq(make(false), 0);
+	fake_bdev_set_mode(fake, FAKE_BDEV_HELD);
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	for (unsigned int round = 0; round < 3; round++) {
+		req = submit(1);
+		kick(1);
+		pump_until(&stuck_cnt, round + 1);
+		ck_assert_uint_eq(vdev_queue_oldest(vdev, 1, UINT64_MAX, &held, 1, &total), 1);
+		ck_assert_uint_eq(total, 1);
+		ck_assert_int_eq(held.op, BDEV_READ);
+		ck_assert_uint_eq(held.len_bytes, 512);
+		ck_assert_uint_eq(vdev_queue_oldest(vdev, 0, UINT64_MAX, &held, 1, &total), 0);
+		fake_bdev_complete(fake, round, 0);
+		wait_done(1, &req);
+		pump_until(&unstuck_cnt, round + 1);
+		ck_assert_uint_eq(stuck_cnt, round + 1);
+		ck_assert_uint_eq(vdev_queue_oldest(vdev, 1, UINT64_MAX, &held, 1, &total), 0);
+	}
+	/* A request is just behind it, so the alarm is armed when the threads end. */
+}
+END_TEST
+
+START_TEST(queue_that_drains_tells_what_it_waits_for)
+{
+	struct ring_blk_req req;
+
+	vdev_free(vdev);
+	stuck_ms = 10;
+	ck_assert_int_eq(make(false), 0);
+	fake_bdev_set_mode(fake, FAKE_BDEV_HELD);
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	req = submit(1);
+	kick(1);
+	ck_assert(fake_bdev_wait_submitted(fake, 1, PATIENCE_MS));
+	vdev_stop(vdev);
+	pump_until(&stuck_cnt, 1);
+	ck_assert_int_eq(vdev_state(vdev), VDEV_DRAINING);
+	fake_bdev_complete(fake, 0, 0);
+	pump_until(&stopped_cnt, 1);
+	wait_done(1, &req);
+	pump_until(&unstuck_cnt, 1);
+}
+END_TEST
+
 static void *watch(void *arg)
 {
 	bool *end = arg;
 	struct vdev_queue_info info;
+	struct blk_held held[2];
+	unsigned int total;
 	uint64_t seen = 0;
 
 	while (!__atomic_load_n(end, __ATOMIC_RELAXED)) {
 		vdev_queue_info(vdev, 0, &info);
 		ck_assert_uint_ge(info.stats.requests[BDEV_READ], seen);
 		seen = info.stats.requests[BDEV_READ];
+		for (unsigned int i = vdev_queue_oldest(vdev, 0, UINT64_MAX, held, 2, &total);
+		     i-- > 0;)
+			ck_assert_uint_eq(held[i].len_bytes, 512);
 		sched_yield();
 	}
 	return NULL;
@@ -571,6 +641,8 @@ int main(void)
 	tcase_add_test(tc, nothing_new_begins_before_what_a_predecessor_left_has_ended);
 	tcase_add_test(tc, queue_that_cannot_recover_holds_up_no_other);
 	tcase_add_test(tc, stop_ends_the_wait_for_what_a_predecessor_left);
+	tcase_add_test(tc, stuck_request_is_told_once_and_named_and_so_is_its_end);
+	tcase_add_test(tc, queue_that_drains_tells_what_it_waits_for);
 	tcase_add_test(tc, starts_and_stops_under_load_with_a_watcher);
 	suite_add_tcase(s, tc);
 	return run_suite(s);

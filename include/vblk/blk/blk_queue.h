@@ -96,4 +96,33 @@ unsigned int blk_queue_inflight_cnt(const struct blk_queue *q);
 /* Any thread: a snapshot, each counter consistent in itself. */
 void blk_queue_stats(const struct blk_queue *q, struct blk_stats *ret_stats);
 
+/**
+ * struct blk_held - a request that a queue holds
+ * @offset_bytes, @len_bytes: 0 for BDEV_FLUSH; of a request of several ranges: the one that is
+ *                            with the backend
+ * @taken_ns: CLOCK_MONOTONIC when it was taken from the ring; of what a predecessor had in
+ *            flight: when it was taken again
+ */
+struct blk_held {
+	enum bdev_op op;
+	uint64_t offset_bytes;
+	uint64_t len_bytes;
+	uint64_t taken_ns;
+};
+
+/**
+ * blk_queue_oldest() - the oldest requests that wait for the backend, any thread
+ * @before_ns: only those taken then or earlier
+ * @ret_held: room for @max, oldest first
+ * @ret_total_cnt: how many there are in all
+ *
+ * A request that begins or ends during the look may be left out; what is returned was one
+ * request each.
+ *
+ * Return: entries of @ret_held, at most @max.
+ */
+unsigned int blk_queue_oldest(const struct blk_queue *q, uint64_t before_ns,
+			      struct blk_held *ret_held, unsigned int max,
+			      unsigned int *ret_total_cnt);
+
 #endif

@@ -44,6 +44,8 @@
  * @queue_failed: control thread: queue @idx serves nothing until restarted.
  *              @err: -EUCLEAN vq_start() refused the ring or its in-flight
  *              record (a retry would end the same); else what map_get() returned.
+ * @queue_stuck: control thread: the backend has had a request of queue @idx for longer
+ *              than stuck_ms (vdev_queue_oldest() names it), or no longer has one
  */
 struct vdev_transport_ops {
 	void (*inject_irq)(void *ctx, unsigned int idx);
@@ -51,6 +53,7 @@ struct vdev_transport_ops {
 	void (*stopped)(void *ctx);
 	void (*queue_broken)(void *ctx, unsigned int idx, enum vq_fault fault);
 	void (*queue_failed)(void *ctx, unsigned int idx, int err);
+	void (*queue_stuck)(void *ctx, unsigned int idx, bool is_stuck);
 };
 
 /**
@@ -76,6 +79,8 @@ struct vdev_ring {
  *               have ended, also after a SIGKILL; -1 for none. A transport gives
  *               the file that its successor must open exclusively, so that no
  *               old write can come after a new one.
+ * @stuck_ms: age at which a request counts as stuck and ops->queue_stuck() is called, up to
+ *            half as much later; 0 = never
  */
 struct vdev_params {
 	struct bdev *bdev;
@@ -84,6 +89,7 @@ struct vdev_params {
 	void *ctx;
 	bool sched_batch;
 	int fence_fd;
+	unsigned int stuck_ms;
 };
 
 enum vdev_state {
@@ -141,5 +147,10 @@ struct vdev_queue_info {
 
 void vdev_queue_info(const struct vdev *vdev, unsigned int idx, struct vdev_queue_info *ret_info);
 unsigned int vdev_queue_cnt(const struct vdev *vdev);
+
+/* Any thread: as blk_queue_oldest(). Looks at no request of a queue that holds none. */
+unsigned int vdev_queue_oldest(const struct vdev *vdev, unsigned int idx, uint64_t before_ns,
+			       struct blk_held *ret_held, unsigned int max,
+			       unsigned int *ret_total_cnt);
 
 #endif

@@ -42,6 +42,8 @@ enum vduse_event {
 					 RESET_TIMEOUT */
 	VDUSE_EVENT_DRIVER_FAILED,    /* the driver gave up (status FAILED) */
 	VDUSE_EVENT_QUEUE_BROKEN,     /* arg: queue index */
+	VDUSE_EVENT_QUEUE_STUCK,      /* arg: queue index; it has a request older than stuck_ms */
+	VDUSE_EVENT_QUEUE_UNSTUCK,    /* arg: queue index; it has none any more */
 	VDUSE_EVENT_MEMORY,	      /* arg: -errno; see below */
 	VDUSE_EVENT_BROKEN,	      /* the kernel gave the device up (a message timed out) */
 };
@@ -64,6 +66,7 @@ enum vduse_event {
  * @inflight: memory of queue_cnt * vq_inflight_bytes(queue_size), which
  *            outlives the process, zeroed when new; NULL: none, no recovery
  * @drain_deadline_ms: how long a reset may wait for backend I/O; below msg_timeout
+ * @stuck_ms: as in struct vdev_params
  * @event: @arg as the event says, else 0. May be called from within vduse_dev_new()
  */
 struct vduse_dev_params {
@@ -75,6 +78,7 @@ struct vduse_dev_params {
 	uint64_t bounce_bytes;
 	void *inflight;
 	uint32_t drain_deadline_ms;
+	unsigned int stuck_ms;
 	bool sched_batch;
 	void (*event)(void *ctx, enum vduse_event event, int arg);
 	void *ctx;
