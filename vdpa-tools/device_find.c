@@ -284,6 +284,8 @@ const char *device_state(const struct device *device)
 		if (json_is_true(json_object_get(device->status, "broken")))
 			return "broken";
 		state = device_string(device, "state");
+		if (!strcmp(state, "ready") && device_int(device, "stuck") > 0)
+			return "stuck";
 		return state[0] ? state : "unknown";
 	case DEVICE_SILENT:
 		return "not answering";

@@ -113,6 +113,7 @@ static const char *const fields[] = {
 	"broken",
 	"draining",
 	"inflight",
+	"stuck",
 	"msg_timeout_s",
 	"",
 	"pid",
@@ -171,6 +172,35 @@ static void print_queue(FILE *f, size_t idx, const json_t *queue)
 	fputc('\n', f);
 }
 
+static void print_stuck(FILE *f, const json_t *req)
+{
+	char len[FORMAT_SIZE_MAX];
+	json_int_t len_bytes = json_integer_value(json_object_get(req, "length_bytes"));
+	json_int_t age_ms = json_integer_value(json_object_get(req, "age_ms"));
+	const char *op = json_string_value(json_object_get(req, "operation"));
+	const char *since = json_string_value(json_object_get(req, "since"));
+
+	fprintf(f, "stuck_request: queue %" JSON_INTEGER_FORMAT ", ",
+		json_integer_value(json_object_get(req, "queue")));
+	print_clean(f, op ? op : "");
+	if (len_bytes > 0)
+		fprintf(f, " of %" JSON_INTEGER_FORMAT " bytes (%s) at %" JSON_INTEGER_FORMAT,
+			len_bytes, format_size_bytes((uint64_t)len_bytes, len),
+			json_integer_value(json_object_get(req, "offset_bytes")));
+	fprintf(f, ", for %" JSON_INTEGER_FORMAT ".%" JSON_INTEGER_FORMAT " s, since ",
+		age_ms / 1000, age_ms % 1000 / 100);
+	print_clean(f, since ? since : "");
+	fputc('\n', f);
+}
+
+static void print_stuck_requests(FILE *f, const json_t *requests)
+{
+	if (json_array_size(requests))
+		fputc('\n', f);
+	for (size_t i = 0; i < json_array_size(requests); i++)
+		print_stuck(f, json_array_get(requests, i));
+}
+
 void out_text_show(FILE *f, const struct device *device, const char *users)
 {
 	json_t *obj = out_json_device(device), *queues;
@@ -187,6 +217,7 @@ void out_text_show(FILE *f, const struct device *device, const char *users)
 		else if (value)
 			print_value(f, fields[i], value);
 	}
+	print_stuck_requests(f, json_object_get(obj, "stuck_requests"));
 	queues = json_object_get(obj, "per_queue");
 	if (json_array_size(queues))
 		fputc('\n', f);

@@ -6,7 +6,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "stuck.h"
 #include "vblk/host/host_vdpa.h"
+#include "vblk/util/clock.h"
 
 static const char *backend_type(const struct vblkd_config *config)
 {
@@ -76,6 +78,33 @@ static json_t *queue_json(const struct vdev *vdev, unsigned int idx, unsigned in
 	return obj;
 }
 
+static json_t *stuck_json(const struct stuck_list *list, unsigned int idx)
+{
+	const struct stuck_request *req = &list->req[idx];
+	uint64_t age_ms = stuck_age_ms(list, idx);
+	json_t *obj = json_object();
+
+	json_object_set_new(obj, "queue", json_integer(req->queue_idx));
+	json_object_set_new(obj, "operation", json_string(bdev_op_str(req->held.op)));
+	json_object_set_new(obj, "offset_bytes", json_integer((json_int_t)req->held.offset_bytes));
+	json_object_set_new(obj, "length_bytes", json_integer((json_int_t)req->held.len_bytes));
+	json_object_set_new(obj, "age_ms", json_integer((json_int_t)age_ms));
+	json_object_set_new(obj, "since", timestamp(time(NULL) - (time_t)(age_ms / MSEC_PER_SEC)));
+	return obj;
+}
+
+static void add_stuck(json_t *obj, const struct vdev *vdev)
+{
+	json_t *requests = json_array();
+	struct stuck_list list;
+
+	stuck_find(vdev, STUCK_SHOW_MS, &list);
+	for (unsigned int i = 0; i < list.cnt; i++)
+		json_array_append_new(requests, stuck_json(&list, i));
+	json_object_set_new(obj, "stuck", json_integer(list.total_cnt));
+	json_object_set_new(obj, "stuck_requests", requests);
+}
+
 static void add_live(json_t *obj, const struct vduse_dev *dev)
 {
 	const struct vdev *vdev = vduse_dev_vdev(dev);
@@ -92,6 +121,7 @@ static void add_live(json_t *obj, const struct vduse_dev *dev)
 	json_object_set_new(obj, "broken", json_boolean(info.broken));
 	json_object_set_new(obj, "draining", json_boolean(info.draining));
 	json_object_set_new(obj, "inflight", json_integer(inflight));
+	add_stuck(obj, vdev);
 	json_object_set_new(obj, "per_queue", queues);
 }
 

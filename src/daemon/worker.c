@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "privileges.h"
+#include "stuck.h"
 #include "vblk/util/clock.h"
 #include "vblk/util/log.h"
 #include "worker_internal.h"
@@ -15,6 +16,21 @@
 /* A reset is answered at the latest at this share of the kernel's patience. */
 #define DRAIN_SHARE_PERCENT  80u
 #define DEADLINE_ACCURACY_US 1000u
+/* What was refused for a request that stands still names those of this age. */
+#define DETACH_STUCK_MS 1000u
+
+static void stuck_log(const struct worker *worker, unsigned int queue_idx)
+{
+	char text[STUCK_TEXT_MAX];
+	struct stuck_list list;
+
+	stuck_find(vduse_dev_vdev(worker->dev), STUCK_LOG_MS, &list);
+	/* It may have ended since the queue told of it. */
+	if (list.cnt)
+		log_warning(
+			"queue %u: the backend does not finish its I/O: %s; 'vblkctl show %s' tells more",
+			queue_idx, stuck_text(&list, text), worker->params->config->name);
+}
 
 static void on_event(void *ctx, enum vduse_event event, int arg)
 {
@@ -46,6 +62,12 @@ static void on_event(void *ctx, enum vduse_event event, int arg)
 			arg, vq_fault_str(info.fault));
 		return;
 	}
+	case VDUSE_EVENT_QUEUE_STUCK:
+		stuck_log(worker, (unsigned int)arg);
+		return;
+	case VDUSE_EVENT_QUEUE_UNSTUCK:
+		log_notice("queue %d: the backend has finished what it had for so long", arg);
+		return;
 	case VDUSE_EVENT_MEMORY:
 		log_errno(arg, "cannot map the driver's rings, so no I/O is served");
 		return;
@@ -104,6 +126,21 @@ static int on_queues(sd_event_source *source VBLK_UNUSED, int fd VBLK_UNUSED,
 	return 0;
 }
 
+/* The keeper knows that a request stands still, we know which. */
+static void detach_failed(struct worker *worker, const struct link_msg *msg)
+{
+	char text[LINK_TEXT_MAX + STUCK_TEXT_MAX + 4], stuck[STUCK_TEXT_MAX];
+	struct stuck_list list = { .cnt = 0 };
+
+	if (msg->error == -ETIMEDOUT)
+		stuck_find(vduse_dev_vdev(worker->dev), DETACH_STUCK_MS, &list);
+	if (list.cnt)
+		(void)snprintf(text, sizeof(text), "%s (%s)", msg->text, stuck_text(&list, stuck));
+	else
+		(void)snprintf(text, sizeof(text), "%s", msg->text);
+	worker_control_detach_done(worker, msg->error, text);
+}
+
 static void handle_link(struct worker *worker, const struct link_msg *msg)
 {
 	switch (msg->type) {
@@ -115,7 +152,7 @@ static void handle_link(struct worker *worker, const struct link_msg *msg)
 			log_leave_terminal();
 		return;
 	case LINK_DETACH_FAILED:
-		worker_control_detach_done(worker, msg->error, msg->text);
+		detach_failed(worker, msg);
 		return;
 	case LINK_DETACHED:
 		worker_control_detach_done(worker, 0, "");
@@ -179,6 +216,7 @@ static int start_device(struct worker *worker)
 		.bounce_bytes = params->bounce_bytes,
 		.inflight = params->inflight,
 		.drain_deadline_ms = params->config->msg_timeout_s * 10 * DRAIN_SHARE_PERCENT,
+		.stuck_ms = STUCK_LOG_MS,
 		.sched_batch = true,
 		.event = on_event,
 		.ctx = worker,

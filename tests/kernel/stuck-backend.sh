@@ -46,12 +46,24 @@ dd if="$work/data" of="$disk" bs=64K oflag=direct status=none &
 writer=$!
 wait_until 30 is_in_flight
 
-# The daemon answers, and says that it holds a request.
+# The daemon answers, and says that it holds a request; soon also which one, and since when.
 [ "$(vblkctl show --json stuck | jq -r .inflight)" -ge 1 ] || fail "no request in flight is shown"
+shows_stuck()
+{
+	vblkctl show --json stuck | jq -e '.state == "stuck" and .stuck == 1 and
+		(.stuck_requests | length) == 1 and (.stuck_requests[0] |
+		.operation == "write" and .queue == 0 and .offset_bytes == 0 and
+		.length_bytes == 65536 and .age_ms >= 5000)'
+}
+wait_until 30 shows_stuck
+vblkctl show stuck | tee "$work/show"
+grep -qE '^stuck_request: queue 0, write of 65536 bytes \(64K\) at 0, for [0-9.]+ s, since 20' \
+	"$work/show" || fail "show does not name the request"
+vblkctl list | grep -E '^stuck .* stuck ' || fail "list does not say that it is stuck"
 
 # Even with --force: pulling the disk away would have to wait for the request.
 started=$SECONDS
-refused "'stuck'.*a request has not ended" vblkctl detach --force --timeout 5 stuck
+refused "'stuck'.*a request has not ended.*write of 64K at 0 on queue 0 for" vblkctl detach --force --timeout 5 stuck
 assert_le $((SECONDS - started)) 30 "seconds until the refusal"
 expect_error 1 "open in dd" vblkctl detach stuck
 

@@ -238,6 +238,32 @@ START_TEST(show_prints_key_and_value)
 }
 END_TEST
 
+START_TEST(stuck_requests_are_named_and_are_the_state)
+{
+	struct device device = make_device(
+		DEVICE_ANSWERS,
+		"{\"state\":\"ready\",\"inflight\":3,\"stuck\":2,\"stuck_requests\":["
+		"{\"queue\":1,\"operation\":\"write\",\"offset_bytes\":8388608,"
+		"\"length_bytes\":65536,\"age_ms\":12345,\"since\":\"2026-01-02T03:04:05Z\"},"
+		"{\"queue\":0,\"operation\":\"flush\",\"offset_bytes\":0,"
+		"\"length_bytes\":0,\"age_ms\":5000,\"since\":\"2026-01-02T03:04:12Z\"}]}");
+
+	ck_assert_str_eq(device_state(&device), "stuck");
+	capture();
+	out_text_show(out, &device, "");
+	(void)captured();
+	ck_assert_ptr_nonnull(strstr(printed, "\nstate: stuck\n"));
+	ck_assert_ptr_nonnull(strstr(printed, "\nstuck: 2\n"));
+	ck_assert_ptr_nonnull(
+		strstr(printed, "\nstuck_request: queue 1, write of 65536 bytes (64K) at 8388608, "
+				"for 12.3 s, since 2026-01-02T03:04:05Z\n"
+				"stuck_request: queue 0, flush, for 5.0 s, since "
+				"2026-01-02T03:04:12Z\n"));
+	free(printed);
+	device_fini(&device);
+}
+END_TEST
+
 START_TEST(json_has_the_state_that_is_true_now)
 {
 	struct device device = make_device(DEVICE_SILENT, status_text);
@@ -411,6 +437,7 @@ static TCase *output_case(void)
 	tcase_add_test(tc, list_shows_a_live_device_and_an_orphan);
 	tcase_add_test(tc, empty_list_is_its_header);
 	tcase_add_test(tc, show_prints_key_and_value);
+	tcase_add_test(tc, stuck_requests_are_named_and_are_the_state);
 	tcase_add_test(tc, json_has_the_state_that_is_true_now);
 	tcase_add_test(tc, broken_device_says_so);
 	tcase_add_test(tc, orphan_is_told_how_it_gets_a_daemon);
