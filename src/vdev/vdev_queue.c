@@ -104,11 +104,12 @@ static void queue_fail(struct vdev_queue *q, int err)
 
 static void queue_look_for_stuck(struct vdev_queue *q)
 {
-	uint64_t stuck_ns = q->vdev->stuck_ms * NSEC_PER_MSEC;
+	uint64_t now_ns = clock_now_ns(), stuck_ns = q->vdev->stuck_ms * NSEC_PER_MSEC;
 	unsigned int cnt;
 
 	q->watch.due = false;
-	(void)blk_queue_oldest(q->bq, clock_now_ns() - stuck_ns, NULL, 0, &cnt);
+	/* 0 is before all of them, where the clock has only begun. */
+	(void)blk_queue_oldest(q->bq, now_ns > stuck_ns ? now_ns - stuck_ns : 0, NULL, 0, &cnt);
 	if (q->is_stuck == (cnt > 0))
 		return;
 	q->is_stuck = cnt > 0;
