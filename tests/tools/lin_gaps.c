@@ -11,6 +11,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t begin_ns;
+static uint64_t from_ns;
 static uint64_t first_end_ns;
 static uint64_t slowest_ns;
 static uint32_t gaps_us[LIN_GAPS_MAX];
@@ -20,6 +21,15 @@ void lin_gap_begin(void)
 {
 	pthread_mutex_lock(&lock);
 	begin_ns = clock_now_ns();
+	from_ns = begin_ns;
+	first_end_ns = 0;
+	pthread_mutex_unlock(&lock);
+}
+
+void lin_gap_submitted_from_now(void)
+{
+	pthread_mutex_lock(&lock);
+	from_ns = clock_now_ns();
 	first_end_ns = 0;
 	pthread_mutex_unlock(&lock);
 }
@@ -29,7 +39,7 @@ void lin_gap_io(uint64_t start_ns, uint64_t end_ns)
 	pthread_mutex_lock(&lock);
 	if (end_ns - start_ns > slowest_ns)
 		slowest_ns = end_ns - start_ns;
-	if (start_ns > begin_ns && !first_end_ns)
+	if (start_ns > from_ns && !first_end_ns)
 		first_end_ns = end_ns;
 	pthread_mutex_unlock(&lock);
 }

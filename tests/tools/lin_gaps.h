@@ -8,8 +8,10 @@
 
 #define LIN_GAPS_MAX 100000u
 
-/* From now on an I/O that is submitted and completes ends the gap. Any thread. */
+/* The gap begins. An I/O that is submitted from now on, and completes, ends it. */
 void lin_gap_begin(void);
+/* It must be submitted from now on: what did harm needed a moment to take effect. */
+void lin_gap_submitted_from_now(void);
 /* An I/O has ended without error. Any thread. */
 void lin_gap_io(uint64_t start_ns, uint64_t end_ns);
 /* Return: false when no I/O came back within @patience_ms. */

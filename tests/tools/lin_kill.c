@@ -2,12 +2,15 @@
 #include "lin_kill.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/types.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lin_gaps.h"
 #include "lin_io.h"
@@ -116,10 +119,23 @@ static pid_t worker_pid(const struct lin_kill *kill, pid_t keeper, pid_t old)
 
 static void send_signal(pid_t pid, int sig)
 {
-	if (sig == SIGKILL)
-		kill_cnt++;
 	if (kill(pid, sig) < 0)
 		lin_fail("cannot send signal %d to pid %d: %s", sig, (int)pid, strerror(errno));
+}
+
+/* Back when it is dead: until then it may still complete I/O. */
+static void kill_dead(const struct lin_kill *how, pid_t pid)
+{
+	struct pollfd pfd = { .fd = pidfd_open(pid, 0), .events = POLLIN };
+
+	if (pfd.fd < 0)
+		lin_fail("there is no process %d any more", (int)pid);
+	send_signal(pid, SIGKILL);
+	if (poll(&pfd, 1, (int)how->patience_ms) != 1)
+		lin_fail("process %d does not die", (int)pid);
+	close(pfd.fd);
+	kill_cnt++;
+	lin_gap_submitted_from_now();
 }
 
 /* ---- harm ---- */
@@ -141,11 +157,11 @@ static void revive(const struct lin_kill *kill)
 static void kill_early(struct lin_kill *kill, pid_t keeper, pid_t worker)
 {
 	lin_gap_begin();
-	send_signal(worker, SIGKILL);
+	kill_dead(kill, worker);
 	for (unsigned int i = 1; i < kill->burst; i++) {
 		worker = worker_pid(kill, keeper, worker);
 		pause_us((unsigned int)rand_r(&kill->seed) % EARLY_US_MAX);
-		send_signal(worker, SIGKILL);
+		kill_dead(kill, worker);
 	}
 	(void)worker_pid(kill, keeper, worker);
 }
@@ -153,9 +169,9 @@ static void kill_early(struct lin_kill *kill, pid_t keeper, pid_t worker)
 static void kill_and_revive(const struct lin_kill *kill, pid_t keeper, pid_t worker, bool both)
 {
 	lin_gap_begin();
-	send_signal(keeper, SIGKILL);
+	kill_dead(kill, keeper);
 	if (both) {
-		send_signal(worker, SIGKILL);
+		kill_dead(kill, worker);
 		revive(kill);
 		return;
 	}
@@ -175,10 +191,13 @@ static void stop(struct lin_kill *kill, enum lin_harm harm, pid_t keeper, pid_t 
 		await_io(kill, "SIGSTOP of the keeper");
 	}
 	if (harm == LIN_STOP_KEEPER_KILL_WORKER)
-		send_signal(worker, SIGKILL);
+		kill_dead(kill, worker);
 	pause_up_to_ms(kill, kill->pause_ms);
 	lin_gap_begin();
-	send_signal(stopped, harm == LIN_STOP_KILL_WORKER ? SIGKILL : SIGCONT);
+	if (harm == LIN_STOP_KILL_WORKER)
+		kill_dead(kill, stopped);
+	else
+		send_signal(stopped, SIGCONT);
 }
 
 void lin_kill_once(struct lin_kill *kill)
@@ -190,7 +209,7 @@ void lin_kill_once(struct lin_kill *kill)
 	switch (harm) {
 	case LIN_KILL_WORKER:
 		lin_gap_begin();
-		send_signal(worker, SIGKILL);
+		kill_dead(kill, worker);
 		break;
 	case LIN_KILL_KEEPER:
 	case LIN_KILL_BOTH:
