@@ -202,7 +202,7 @@ static void stop(struct lin_kill *kill, enum lin_harm harm, pid_t keeper, pid_t 
 
 void lin_kill_once(struct lin_kill *kill)
 {
-	enum lin_harm harm = kill->harms[(unsigned int)rand_r(&kill->seed) % kill->harm_cnt];
+	enum lin_harm harm = kill->harms[kill->next++ % kill->harm_cnt];
 	pid_t keeper = keeper_pid(kill);
 	pid_t worker = worker_pid(kill, keeper, 0);
 

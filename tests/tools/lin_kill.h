@@ -28,11 +28,13 @@ struct lin_kill {
 	unsigned int burst;    /* kills of one LIN_KILL_EARLY */
 	unsigned int patience_ms;
 	unsigned int seed;
+	unsigned int next; /* of @harms */
 };
 
 /* Return: 0; -EINVAL for an unknown word in the list @words ("worker,both"). */
 int lin_kill_parse(const char *words, struct lin_kill *kill) VBLK_MUST_CHECK;
-/* One, picked at random; back when I/O goes on. lin_fail() if it does not. */
+/* The next of them in turn, at a random moment; back when I/O goes on. lin_fail() if it does not.
+ */
 void lin_kill_once(struct lin_kill *kill);
 /* Signals sent that ended a process. */
 unsigned int lin_kill_cnt(void);

@@ -34,7 +34,7 @@ static const char usage[] =
 	"  --epoch-ms N        check and forget after this time [2000]\n"
 	"  --seconds N         how long; without --kill [10]\n"
 	"  --patience-s N      an I/O that takes longer is a failure [60]\n"
-	"  --kill WHAT,...     at random: worker, keeper, both, early, stop-worker,\n"
+	"  --kill WHAT,...     in turn: worker, keeper, both, early, stop-worker,\n"
 	"                      stop-keeper, stop-kill, stop-keeper-kill\n"
 	"  --kills N           how many [10]; with --seconds, until they are over\n"
 	"  --run-dir DIR       of the device\n"
