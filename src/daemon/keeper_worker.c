@@ -3,6 +3,7 @@
 #include "keeper_internal.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include "vblk/util/clock.h"
@@ -69,13 +70,17 @@ static int on_restart(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UN
 	return 0;
 }
 
-/* At once the first time, then ever slower: the cause may last. */
-static void schedule_restart(struct keeper *keeper)
+/*
+ * At once the first time, then ever slower: the cause may last. SIGKILL comes
+ * from outside and says nothing about the next worker, while I/O waits.
+ */
+static void schedule_restart(struct keeper *keeper, bool from_outside)
 {
-	unsigned int doublings = MIN(keeper->worker_failures, 10u);
+	unsigned int doublings = from_outside ? 0 : MIN(keeper->worker_failures, 10u);
 	unsigned int delay_ms = doublings ? MIN(1u << doublings, RESTART_DELAY_MAX_MS) : 0;
 
-	keeper->worker_failures++;
+	if (!from_outside)
+		keeper->worker_failures++;
 	keeper->restarts++;
 	(void)keeper_arm_timer(keeper, &keeper->restart_source, delay_ms * USEC_PER_MSEC,
 			       on_restart);
@@ -96,5 +101,5 @@ void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed)
 	}
 	log_warning("the worker process %s %d; starting it again",
 		    killed ? "died of signal" : "ended with code", code);
-	schedule_restart(keeper);
+	schedule_restart(keeper, killed && code == SIGKILL);
 }
