@@ -86,6 +86,7 @@ int keeper_run(const struct vblkd_config *config)
 		.dir = { .fd = -1, .lock_fd = -1 },
 		.ctl_fd = -1,
 		.listen_fd = -1,
+		.umem_fd = -1,
 		.link_fd = -1,
 		.helper_fd = -1,
 		.started_at = time(NULL),

@@ -37,6 +37,7 @@ enum keeper_state {
 /**
  * struct keeper - one device
  * @predecessor_ended: what it had open may be so for another moment
+ * @umem_fd: memory of the device, which a new worker finds allocated; -1 = none
  * @adopted: the VDUSE device was there: a predecessor died
  * @on_bus: as far as we know; the worker must live while it is set
  * @stop_pending: SIGTERM came; detach as soon as nobody uses the disk
@@ -46,7 +47,7 @@ enum keeper_state {
  * @detach_oldest: the oldest request of each queue at that time
  * @late: the running helper is over its time, which was reported
  * @busy_since_ns: a new worker waits for a dead one's I/O since then, 0 = none does
- * @worker_failures: workers in a row that died before they served
+ * @worker_failures: workers in a row that died before they served, SIGKILL aside
  */
 struct keeper {
 	const struct vblkd_config *config;
@@ -57,6 +58,7 @@ struct keeper {
 	int ctl_fd;
 	int listen_fd;
 	uint64_t bounce_bytes;
+	int umem_fd;
 	bool created;
 	bool adopted;
 	bool predecessor_ended;

@@ -111,6 +111,7 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int dev_fd, int link
 		.listen_fd = keeper->listen_fd,
 		.inflight = inflight_file_records(&keeper->inflight),
 		.bounce_bytes = keeper->bounce_bytes,
+		.umem_fd = keeper->umem_fd,
 		.keeper_pid = keeper_pid,
 		.started_at = keeper->started_at,
 	};

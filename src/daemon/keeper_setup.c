@@ -18,6 +18,7 @@
 #include "vblk/util/clock.h"
 #include "vblk/util/log.h"
 #include "vblk/vduse/vduse_ctl.h"
+#include "vblk/vduse/vduse_dev.h"
 
 /* Kernels without the knob have this size. */
 #define BOUNCE_BYTES_DEFAULT (64ull << 20)
@@ -244,6 +245,15 @@ static int make_device(struct keeper *keeper)
 	return setup_queues(keeper);
 }
 
+/* Without it the worker tries for itself, and can do without as well. */
+static void make_umem(struct keeper *keeper)
+{
+	uint64_t bytes = vduse_umem_bytes(keeper->config->umem, &keeper->blk, keeper->bounce_bytes);
+
+	if (bytes && vduse_umem_new(bytes, &keeper->umem_fd) < 0)
+		log_debug("no memory of our own for the device");
+}
+
 int keeper_setup(struct keeper *keeper)
 {
 	int r;
@@ -265,6 +275,7 @@ int keeper_setup(struct keeper *keeper)
 		return r;
 	if (vduse_ctl_get_attr(keeper->config->name, "bounce_size", &keeper->bounce_bytes) < 0)
 		keeper->bounce_bytes = BOUNCE_BYTES_DEFAULT;
+	make_umem(keeper);
 	r = run_dir_listen(&keeper->dir, &keeper->listen_fd);
 	if (r < 0)
 		return log_errno(r, "cannot make the control socket in %s", keeper->dir.path);
@@ -295,6 +306,8 @@ void keeper_remove(struct keeper *keeper)
 		close(keeper->ctl_fd);
 	if (keeper->listen_fd >= 0)
 		close(keeper->listen_fd);
+	if (keeper->umem_fd >= 0)
+		close(keeper->umem_fd);
 	bdev_close(keeper->bdev);
 	/* An orphan that we could not take over still needs its files. */
 	if (keeper->dir.fd >= 0 && !ours && faccessat(keeper->dir.fd, "inflight", F_OK, 0) == 0)

@@ -214,6 +214,7 @@ static int start_device(struct worker *worker)
 		.bdev = params->bdev,
 		.umem = params->config->umem,
 		.bounce_bytes = params->bounce_bytes,
+		.umem_fd = params->umem_fd,
 		.inflight = params->inflight,
 		.drain_deadline_ms = params->config->msg_timeout_s * 10 * DRAIN_SHARE_PERCENT,
 		.stuck_ms = STUCK_LOG_MS,

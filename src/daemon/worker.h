@@ -18,6 +18,7 @@
  * struct worker_params - inherited from the keeper by fork
  * @dev_fd: /dev/vduse/NAME; @link_fd: to the keeper; @listen_fd: control socket
  * @inflight: records, shared with the successor
+ * @umem_fd: memory of the device, kept for the successor; 0 or less = none
  */
 struct worker_params {
 	const struct vblkd_config *config;
@@ -28,6 +29,7 @@ struct worker_params {
 	int listen_fd;
 	void *inflight;
 	uint64_t bounce_bytes;
+	int umem_fd;
 	pid_t keeper_pid;
 	time_t started_at;
 };

@@ -205,19 +205,6 @@ static int dev_adopt(struct vduse_dev *dev)
 	return 0;
 }
 
-static uint64_t umem_bytes(const struct vduse_dev_params *params)
-{
-	switch (params->umem) {
-	case VDUSE_UMEM_AUTO:
-		return params->blk->limits.direct ? params->bounce_bytes : 0;
-	case VDUSE_UMEM_ON:
-		return params->bounce_bytes;
-	case VDUSE_UMEM_OFF:
-		break;
-	}
-	return 0;
-}
-
 static int dev_init_inflight(struct vduse_dev *dev, void *inflight)
 {
 	if (!inflight) {
@@ -271,7 +258,9 @@ int vduse_dev_new(const struct vduse_dev_params *params, struct vduse_dev **ret_
 	dev->event = params->event;
 	dev->ctx = params->ctx;
 	dev->drain_deadline_ms = params->drain_deadline_ms;
-	vduse_mem_init(&dev->mem, dev->sys, dev->fd, umem_bytes(params));
+	vduse_mem_init(&dev->mem, dev->sys, dev->fd,
+		       vduse_umem_bytes(params->umem, params->blk, params->bounce_bytes),
+		       params->umem_fd);
 	r = dev_init(dev, params);
 	if (r < 0) {
 		vduse_dev_free(dev);

@@ -71,9 +71,12 @@ struct vduse_mem {
 	bool umem_registered;
 };
 
-/* @umem_bytes: bounce memory of our own to offer to the kernel; 0 = none. */
+/*
+ * @umem_bytes: bounce memory of our own to offer to the kernel; 0 = none
+ * @umem_fd: borrowed file that holds it; 0 or less = one is made
+ */
 void vduse_mem_init(struct vduse_mem *mem, const struct vduse_sys *sys, int dev_fd,
-		    uint64_t umem_bytes);
+		    uint64_t umem_bytes, int umem_fd);
 /* After the device descriptor was closed, which ends the registration. */
 void vduse_mem_fini(struct vduse_mem *mem);
 /* Any queue thread; an owned reference. Return: 0; -errno. */

@@ -9,6 +9,7 @@
 #include "vduse_priv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -26,20 +27,50 @@ static void umem_prefault(void *va, size_t bytes)
 	(void)madvise(va, bytes, MADV_DONTDUMP);
 }
 
+uint64_t vduse_umem_bytes(enum vduse_umem umem, const struct blk_params *blk, uint64_t bounce_bytes)
+{
+	switch (umem) {
+	case VDUSE_UMEM_AUTO:
+		return blk->limits.direct ? bounce_bytes : 0;
+	case VDUSE_UMEM_ON:
+		return bounce_bytes;
+	case VDUSE_UMEM_OFF:
+		break;
+	}
+	return 0;
+}
+
 /* A shared file, so that a fork() does not part us from the pages the kernel pinned. */
-static void umem_new(struct vduse_mem *mem, uint64_t bytes)
+int vduse_umem_new(uint64_t bytes, int *ret_fd)
+{
+	int fd, r;
+
+	if (!bytes || bytes > SIZE_MAX / 2)
+		return -EINVAL;
+	fd = memfd_create("vblk-umem", MFD_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fallocate(fd, 0, 0, (off_t)bytes) < 0) {
+		r = -errno;
+		(void)close(fd);
+		return r;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+static void umem_map(struct vduse_mem *mem, uint64_t bytes, int outliving_fd)
 {
 	void *va;
 	int fd;
 
-	if (!bytes || bytes > SIZE_MAX / 2)
-		return;
-	fd = memfd_create("vblk-umem", MFD_CLOEXEC);
+	if (outliving_fd > 0)
+		fd = fcntl(outliving_fd, F_DUPFD_CLOEXEC, 0);
+	else if (vduse_umem_new(bytes, &fd) < 0)
+		fd = -1;
 	if (fd < 0)
 		return;
-	va = MAP_FAILED;
-	if (ftruncate(fd, (off_t)bytes) == 0)
-		va = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	va = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (va == MAP_FAILED) {
 		(void)close(fd);
 		return;
@@ -51,11 +82,12 @@ static void umem_new(struct vduse_mem *mem, uint64_t bytes)
 }
 
 void vduse_mem_init(struct vduse_mem *mem, const struct vduse_sys *sys, int dev_fd,
-		    uint64_t umem_bytes)
+		    uint64_t umem_bytes, int umem_fd)
 {
 	*mem = (struct vduse_mem){ .sys = sys, .dev_fd = dev_fd, .umem_fd = -1 };
 	(void)pthread_mutex_init(&mem->lock, NULL);
-	umem_new(mem, umem_bytes);
+	if (umem_bytes)
+		umem_map(mem, umem_bytes, umem_fd);
 }
 
 void vduse_mem_fini(struct vduse_mem *mem)

@@ -33,6 +33,18 @@ enum vduse_umem {
 	VDUSE_UMEM_OFF,
 };
 
+/* How much bounce memory of our own a device has; 0 = none. */
+uint64_t vduse_umem_bytes(enum vduse_umem umem, const struct blk_params *blk,
+			  uint64_t bounce_bytes);
+
+/**
+ * vduse_umem_new() - a file of that much memory, for vduse_dev_params.umem_fd
+ * Kept by somebody who outlives the process that serves, it spares a successor
+ * to allocate and clear the pages while I/O waits.
+ * Return: 0, @ret_fd owned by the caller; -ENOMEM; other -errno.
+ */
+int vduse_umem_new(uint64_t bytes, int *ret_fd) VBLK_MUST_CHECK;
+
 /* What the owner is told, on the control thread. */
 enum vduse_event {
 	VDUSE_EVENT_DRIVER_OK,	   /* queues serve the driver; again after each restart of them */
@@ -63,6 +75,8 @@ enum vduse_event {
  * @fd: of /dev/vduse/NAME, owned by the device from now on, also on failure
  * @blk, @bdev: borrowed until vduse_dev_free()
  * @bounce_bytes: size of the kernel's bounce area, for sizing UMEM before the attach
+ * @umem_fd: borrowed, of vduse_umem_new(vduse_umem_bytes()); 0 or less: one is made if
+ *           needed
  * @inflight: memory of queue_cnt * vq_inflight_bytes(queue_size), which
  *            outlives the process, zeroed when new; NULL: none, no recovery
  * @drain_deadline_ms: how long a reset may wait for backend I/O; below msg_timeout
@@ -76,6 +90,7 @@ struct vduse_dev_params {
 	struct bdev *bdev;
 	enum vduse_umem umem;
 	uint64_t bounce_bytes;
+	int umem_fd;
 	void *inflight;
 	uint32_t drain_deadline_ms;
 	unsigned int stuck_ms;
