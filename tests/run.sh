@@ -40,6 +40,7 @@ cd -- "$top" || exit 1
 . packaging/install-packages.sh
 build=$(realpath -m -- "${VBLKD_BUILD_DIR:-build}")
 logs=$build/test-logs
+guest_programs=(vblkd vblkctl lincheck)
 all_suites=(build unit lint asan tsan fuzz kernel)
 
 long=
@@ -471,7 +472,7 @@ run_guest()
 
 	rm -rf -- "$out"
 	mkdir -p -- "$out/bin"
-	cp -- "$build/release/bin/vblkd" "$build/release/bin/vblkctl" "$out/bin/" ||
+	cp -- "${guest_programs[@]/#/$build/release/bin/}" "$out/bin/" ||
 		{ fail "programs are missing"; return; }
 	while [ ${#remaining[@]} -gt 0 ]; do
 		before="${#remaining[@]} ${#again[@]}"
@@ -498,7 +499,7 @@ suite_kernel()
 	fi
 	need_build_packages
 	need_packages e2fsprogs xfsprogs btrfs-progs fio dmsetup jq procps util-linux kmod
-	built release vblkd vblkctl || return
+	built release "${guest_programs[@]}" || return
 	logged vm-prepare tests/vm/prepare || { fail "no guest" "$logs/vm-prepare.log"; return; }
 	while IFS= read -r name; do
 		wanted "$name" || continue

@@ -5,8 +5,6 @@
 # on; a stopped worker is killed; the worker dies while its keeper is stopped.
 # And the worker is killed ten times in a row, each time in the first 50 ms of
 # its life: I/O comes back, and soon.
-# shellcheck source=tests/kernel/functions.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/functions.sh"
 # shellcheck source=tests/kernel/kill.inc
 . "$(dirname -- "${BASH_SOURCE[0]}")/kill.inc"
 

@@ -6,8 +6,6 @@
 # page cache and O_DIRECT. No I/O error, all that fio wrote is there, what
 # lincheck's readers and writers saw is linearizable, and how long I/O stood
 # still is printed.
-# shellcheck source=tests/kernel/functions.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/functions.sh"
 # shellcheck source=tests/kernel/kill.inc
 . "$(dirname -- "${BASH_SOURCE[0]}")/kill.inc"
 

@@ -4,8 +4,6 @@
 # The keeper is killed, then keeper and worker together, under verified load:
 # 'vblkctl attach' of the same name, or vblkd started by hand, takes the device
 # over, and the I/O goes on. With other options it says why it does not.
-# shellcheck source=tests/kernel/functions.sh
-. "$(dirname -- "${BASH_SOURCE[0]}")/functions.sh"
 # shellcheck source=tests/kernel/kill.inc
 . "$(dirname -- "${BASH_SOURCE[0]}")/kill.inc"
 
