@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -90,6 +91,35 @@ void bdev_close(struct bdev *bdev)
 		bdev->ops->close(bdev);
 }
 
+int bdev_resize(struct bdev *bdev, const char *spec, uint64_t want_bytes, uint64_t *ret_size_bytes,
+		char why[BDEV_WHY_MAX])
+{
+	uint32_t block_bytes = bdev->limits.logical_block_bytes;
+	uint64_t size_bytes = 0;
+	int r;
+
+	r = bdev->ops->resize(bdev, want_bytes, &size_bytes);
+	if (r == -EROFS)
+		return bdev_why(why, r,
+				"'%s' is attached read-only and not that long, so it would have to "
+				"be grown first by somebody else",
+				spec);
+	if (r < 0 && want_bytes)
+		return bdev_why(why, r, "cannot grow '%s' to %" PRIu64 " bytes: %s", spec,
+				want_bytes, strerror(-r));
+	if (r < 0)
+		return bdev_why(why, r, "cannot ask '%s' for its size: %s", spec, strerror(-r));
+	size_bytes = align_down(size_bytes, block_bytes);
+	if (size_bytes < want_bytes)
+		return bdev_why(why, -ENOSPC, "'%s' has only %" PRIu64 " bytes; grow it first",
+				spec, size_bytes);
+	if (!size_bytes)
+		return bdev_why(why, -EINVAL, "'%s' has not even one block of %" PRIu32 " bytes",
+				spec, block_bytes);
+	*ret_size_bytes = size_bytes;
+	return 0;
+}
+
 int bdev_queue_new(struct bdev *bdev, struct loop *loop, unsigned int depth,
 		   struct bdev_queue **ret_bq)
 {
@@ -124,7 +154,7 @@ static int check_range(const struct bdev_limits *lim, const struct bdev_io *io)
 	if (!io->len_bytes ||
 	    !is_aligned(io->offset_bytes | io->len_bytes, lim->logical_block_bytes))
 		return -EINVAL;
-	return range_fits(io->offset_bytes, io->len_bytes, lim->capacity_bytes) ? 0 : -EINVAL;
+	return range_fits(io->offset_bytes, io->len_bytes, bdev_limits_capacity(lim)) ? 0 : -EINVAL;
 }
 
 static int check_data(const struct bdev_limits *lim, const struct bdev_io *io)

@@ -38,8 +38,8 @@ static int mem_file_new(uint64_t size_bytes)
 		return -errno;
 	if (ftruncate(fd, (off_t)size_bytes) < 0)
 		return -errno;
-	/* Nothing can shrink it under us. */
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+	/* Nothing can shrink it under us; growing is bdev_resize()'s. */
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
 		return -errno;
 	return steal_fd(&fd);
 }
@@ -92,6 +92,13 @@ static int mem_open(const struct bdev_params *params, struct bdev **ret_bdev,
 	}
 	*ret_bdev = &m->base;
 	return 0;
+}
+
+static int mem_resize(struct bdev *bdev, uint64_t want_bytes, uint64_t *ret_size_bytes)
+{
+	const struct mem_bdev *m = container_of(bdev, struct mem_bdev, base);
+
+	return bdev_file_resize(m->fd, bdev->limits.read_only, want_bytes, ret_size_bytes);
 }
 
 static int mem_queue_new(struct bdev *bdev VBLK_UNUSED, struct loop *loop VBLK_UNUSED,
@@ -193,6 +200,7 @@ const struct bdev_ops bdev_mem_ops = {
 	.name = "mem",
 	.open = mem_open,
 	.close = mem_close,
+	.resize = mem_resize,
 	.queue_new = mem_queue_new,
 	.queue_free = mem_queue_free,
 	.map_changed = mem_map_changed,

@@ -38,6 +38,13 @@ static void null_close(struct bdev *bdev)
 	free(bdev);
 }
 
+/* As large as anybody likes. */
+static int null_resize(struct bdev *bdev, uint64_t want_bytes, uint64_t *ret_size_bytes)
+{
+	*ret_size_bytes = want_bytes ? want_bytes : bdev_limits_capacity(&bdev->limits);
+	return 0;
+}
+
 static int null_queue_new(struct bdev *bdev VBLK_UNUSED, struct loop *loop VBLK_UNUSED,
 			  unsigned int depth VBLK_UNUSED, struct bdev_queue **ret_bq)
 {
@@ -81,6 +88,7 @@ const struct bdev_ops bdev_null_ops = {
 	.name = "null",
 	.open = null_open,
 	.close = null_close,
+	.resize = null_resize,
 	.queue_new = null_queue_new,
 	.queue_free = null_queue_free,
 	.map_changed = null_map_changed,

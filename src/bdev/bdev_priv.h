@@ -33,6 +33,13 @@ int bdev_set_block_sizes(const struct bdev_params *params, uint32_t need_bytes,
 int bdev_set_capacity(const struct bdev_params *params, uint64_t size_bytes,
 		      struct bdev_limits *limits, char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
 
+/* The size of a block device now. Return: 0; -errno. */
+int bdev_block_size(int fd, uint64_t *ret_size_bytes) VBLK_MUST_CHECK;
+
+/* struct bdev_ops.resize of a backend that keeps its bytes in a file. */
+int bdev_file_resize(int fd, bool read_only, uint64_t want_bytes,
+		     uint64_t *ret_size_bytes) VBLK_MUST_CHECK;
+
 /* Limits of "null:SIZE" and "mem:SIZE", whose size is the spec behind the colon. */
 int bdev_set_sized_limits(const struct bdev_params *params, struct bdev_limits *limits,
 			  char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;

@@ -179,6 +179,15 @@ static int uring_open(const struct bdev_params *params, struct bdev **ret_bdev,
 	return 0;
 }
 
+static int uring_resize(struct bdev *bdev, uint64_t want_bytes, uint64_t *ret_size_bytes)
+{
+	const struct uring_bdev *dev = uring_bdev_of(bdev);
+
+	if (dev->is_block)
+		return bdev_block_size(dev->fd, ret_size_bytes);
+	return bdev_file_resize(dev->fd, bdev->limits.read_only, want_bytes, ret_size_bytes);
+}
+
 /* --- queue --- */
 
 static void uring_queue_free(struct bdev_queue *bq)
@@ -409,6 +418,7 @@ const struct bdev_ops bdev_uring_ops = {
 	.name = "file",
 	.open = uring_open,
 	.close = uring_close,
+	.resize = uring_resize,
 	.queue_new = uring_queue_new,
 	.queue_free = uring_queue_free,
 	.map_changed = uring_map_changed,

@@ -10,6 +10,7 @@
  *   bdev_range.c        discard, zeroing, erasing
  *   bdev_offload.c      ioctls that block
  *   bdev_probe.c, bdev_lock.c   only while opening
+ *   bdev_resize.c               only for bdev_resize()
  *
  * A request holds its slot from uring_submit() until uring_slot_end(), which
  * is the only place that calls io->done().

@@ -118,7 +118,7 @@ void blk_config_fill(const struct blk_params *params, struct virtio_blk_config *
 
 	/* Geometry, writeback and what newer headers append stay 0: not on offer. */
 	memset(ret_config, 0, sizeof(*ret_config));
-	ret_config->capacity = htole64(limits->capacity_bytes >> SECTOR_SHIFT);
+	ret_config->capacity = htole64(bdev_limits_capacity(limits) >> SECTOR_SHIFT);
 	ret_config->size_max = htole32(BLK_SIZE_MAX_BYTES);
 	ret_config->seg_max = htole32(params->seg_max);
 	ret_config->num_queues = htole16(params->queue_cnt);

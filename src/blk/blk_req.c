@@ -85,7 +85,7 @@ static bool range_init(const struct blk_params *params, uint64_t sector, uint64_
 	uint64_t offset_bytes;
 
 	if (!checked_mul(sector, SECTOR_BYTES, &offset_bytes) ||
-	    !range_fits(offset_bytes, len_bytes, limits->capacity_bytes) ||
+	    !range_fits(offset_bytes, len_bytes, bdev_limits_capacity(limits)) ||
 	    !is_aligned(offset_bytes | len_bytes, limits->logical_block_bytes))
 		return false;
 	*ret_range = (struct blk_range){ .offset_bytes = offset_bytes, .len_bytes = len_bytes };

@@ -52,6 +52,7 @@ struct fake_bdev {
 	pthread_mutex_t lock;
 	pthread_cond_t submitted;
 	uint8_t *content;
+	uint64_t content_bytes;
 	enum fake_bdev_mode mode;
 	struct fake_io *ios;
 	unsigned int io_cnt;
@@ -94,7 +95,8 @@ static void content_apply(struct fake_bdev *fake, const struct bdev_io *io)
 	struct iov_cursor cur = iov_cursor_init(io->iov, io->iov_cnt);
 	uint8_t *at;
 
-	if (!fake->content)
+	/* Beyond the end it was made with there is none. */
+	if (!fake->content || io->offset_bytes + io->len_bytes > fake->content_bytes)
 		return;
 	at = fake->content + io->offset_bytes;
 	switch (io->op) {
@@ -235,6 +237,13 @@ static void fake_close(struct bdev *bdev)
 		fake_bdev_free(container_of(bdev, struct fake_bdev, bdev));
 }
 
+static int fake_resize(struct bdev *bdev, uint64_t want_bytes, uint64_t *ret_size_bytes)
+{
+	(void)want_bytes;
+	*ret_size_bytes = bdev_limits_capacity(&bdev->limits);
+	return 0;
+}
+
 static int fake_queue_new(struct bdev *bdev, struct loop *loop, unsigned int depth,
 			  struct bdev_queue **ret_bq)
 {
@@ -360,6 +369,7 @@ static const struct bdev_ops fake_ops = {
 	.name = "fake",
 	.open = fake_open,
 	.close = fake_close,
+	.resize = fake_resize,
 	.queue_new = fake_queue_new,
 	.queue_free = fake_queue_free,
 	.map_changed = fake_map_changed,
@@ -391,8 +401,9 @@ struct fake_bdev *fake_bdev_new(const struct bdev_limits *limits)
 	fake->bdev.ops = &fake_ops;
 	fake->bdev.limits = limits ? *limits : fake_bdev_default_limits();
 	fake->fail_nr = UINT32_MAX;
-	if (fake->bdev.limits.capacity_bytes <= CONTENT_BYTES_MAX)
-		fake->content = need(calloc(1, fake->bdev.limits.capacity_bytes));
+	fake->content_bytes = fake->bdev.limits.capacity_bytes;
+	if (fake->content_bytes <= CONTENT_BYTES_MAX)
+		fake->content = need(calloc(1, fake->content_bytes));
 	pthread_mutex_init(&fake->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -55,7 +55,7 @@ struct fake_bdev;
  * fake_bdev_new() - a backend with @limits, or fake_bdev_default_limits() for NULL
  * Content: @limits->capacity_bytes of zeroes that READ, WRITE and WRITE_ZEROES use (when
  * they complete with 0), DISCARD and SECURE_ERASE fill with 0xdd. Beyond 64 MiB there is
- * none: reads leave the buffers alone.
+ * none: reads leave the buffers alone. The same beyond the end, should the capacity grow.
  * Aborts when out of memory.
  */
 struct fake_bdev *fake_bdev_new(const struct bdev_limits *limits);

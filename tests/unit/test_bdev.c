@@ -202,6 +202,51 @@ START_TEST(mem_content_survives_the_worker)
 }
 END_TEST
 
+START_TEST(resized_memory_keeps_its_content_and_bounds_follow)
+{
+	struct bdev_params p = { .spec = "mem:1M" };
+	static uint8_t in[65536], out[65536];
+	uint64_t size;
+
+	fx_start(&fx, &p);
+	fx_pattern(in, sizeof(in), 1);
+	ck_assert_int_eq(fx_rw(&fx, BDEV_WRITE, 0, in, sizeof(in)), 0);
+	ck_assert_int_eq(bdev_resize(fx.bdev, p.spec, 0, &size, fx.why), 0);
+	ck_assert_uint_eq(size, MIB);
+	ck_assert_int_eq(bdev_resize(fx.bdev, p.spec, 2 * MIB, &size, fx.why), 0);
+	ck_assert_uint_eq(size, 2 * MIB);
+	/* Served only when the caller says so. */
+	ck_assert_int_eq(fx_rw(&fx, BDEV_READ, MIB, out, sizeof(out)), -EINVAL);
+	bdev_limits_set_capacity(&fx.bdev->limits, size);
+	ck_assert_int_eq(fx_rw(&fx, BDEV_READ, MIB, out, sizeof(out)), 0);
+	ck_assert_int_eq(fx_rw(&fx, BDEV_WRITE, 2 * MIB - 512, in, 512), 0);
+	ck_assert_int_eq(fx_rw(&fx, BDEV_WRITE, 2 * MIB, in, 512), -EINVAL);
+	ck_assert_int_eq(fx_rw(&fx, BDEV_READ, 0, out, sizeof(out)), 0);
+	ck_assert_mem_eq(in, out, sizeof(in));
+	bdev_limits_set_capacity(&fx.bdev->limits, 512);
+	ck_assert_int_eq(fx_rw(&fx, BDEV_READ, 512, out, 512), -EINVAL);
+	ck_assert_int_eq(fx_rw(&fx, BDEV_READ, 0, out, 512), 0);
+	/* Asked for less, it is as long as it was. */
+	ck_assert_int_eq(bdev_resize(fx.bdev, p.spec, 512, &size, fx.why), 0);
+	ck_assert_uint_eq(size, 2 * MIB);
+	fx_stop(&fx);
+}
+END_TEST
+
+START_TEST(null_is_as_large_as_anybody_likes)
+{
+	struct bdev_params p = { .spec = "null:1M", .read_only = true };
+	uint64_t size;
+
+	fx_start(&fx, &p);
+	ck_assert_int_eq(bdev_resize(fx.bdev, p.spec, 0, &size, fx.why), 0);
+	ck_assert_uint_eq(size, MIB);
+	ck_assert_int_eq(bdev_resize(fx.bdev, p.spec, 1ull << 50, &size, fx.why), 0);
+	ck_assert_uint_eq(size, 1ull << 50);
+	fx_stop(&fx);
+}
+END_TEST
+
 START_TEST(close_and_free_accept_null)
 {
 	bdev_queue_free(NULL);
@@ -223,6 +268,8 @@ int main(void)
 	tcase_add_test(tc, null_read_leaves_nothing_stale_in_the_buffer);
 	tcase_add_test(tc, mem_keeps_what_was_written_in_many_pieces);
 	tcase_add_test(tc, mem_content_survives_the_worker);
+	tcase_add_test(tc, resized_memory_keeps_its_content_and_bounds_follow);
+	tcase_add_test(tc, null_is_as_large_as_anybody_likes);
 	tcase_add_test(tc, close_and_free_accept_null);
 	suite_add_tcase(s, tc);
 

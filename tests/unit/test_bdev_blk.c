@@ -194,6 +194,27 @@ START_TEST(shrunk_device_gives_io_errors)
 }
 END_TEST
 
+START_TEST(device_that_grew_is_noticed_and_used)
+{
+	uint64_t size;
+
+	start(_i, false);
+	ck_assert_int_eq(bdev_resize(fx.bdev, loop_path, 2 * IMAGE_BYTES, &size, fx.why), -ENOSPC);
+	ck_assert_ptr_nonnull(strstr(fx.why, "has only 8388608 bytes"));
+	ck_assert_int_eq(ftruncate(backing_fd, 2 * IMAGE_BYTES), 0);
+	ck_assert_int_eq(ioctl(loop_fd, LOOP_SET_CAPACITY), 0);
+	ck_assert_int_eq(bdev_resize(fx.bdev, loop_path, 0, &size, fx.why), 0);
+	ck_assert_uint_eq(size, 2 * IMAGE_BYTES);
+	ck_assert_int_eq(bdev_resize(fx.bdev, loop_path, 2 * IMAGE_BYTES, &size, fx.why), 0);
+	bdev_limits_set_capacity(&fx.bdev->limits, size);
+	fx_pattern(in, 65536, 5);
+	ck_assert_int_eq(fx_rw(&fx, BDEV_WRITE, 2 * IMAGE_BYTES - 65536, in, 65536), 0);
+	ck_assert_int_eq(fx_rw(&fx, BDEV_READ, 2 * IMAGE_BYTES - 65536, out, 65536), 0);
+	ck_assert_mem_eq(in, out, 65536);
+	stop();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("bdev_blk");
@@ -213,6 +234,7 @@ int main(void)
 	tcase_add_loop_test(tc, data_discard_and_zeroes_reach_the_device, 0, 4);
 	tcase_add_test(tc, zeroing_by_ioctl_at_depth);
 	tcase_add_loop_test(tc, shrunk_device_gives_io_errors, 0, 2);
+	tcase_add_loop_test(tc, device_that_grew_is_noticed_and_used, 0, 2);
 	suite_add_tcase(s, tc);
 
 	return run_suite(s);

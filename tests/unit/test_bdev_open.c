@@ -231,6 +231,87 @@ START_TEST(a_queue_gone_does_not_drop_the_lock)
 }
 END_TEST
 
+/* ---- sizes that change later ---- */
+
+static off_t image_bytes(void)
+{
+	struct stat st;
+
+	ck_assert_int_eq(stat(image, &st), 0);
+	return st.st_size;
+}
+
+START_TEST(file_that_grew_is_noticed_in_whole_blocks)
+{
+	struct bdev_params p = { .spec = image, .logical_block_bytes = 4096, .read_only = _i };
+	uint64_t size;
+	struct fx fx;
+
+	fx_start(&fx, &p);
+	ck_assert_int_eq(truncate(image, (2 << 20) + 4095), 0);
+	ck_assert_int_eq(bdev_resize(fx.bdev, image, 0, &size, fx.why), 0);
+	ck_assert_uint_eq(size, 2 << 20);
+	ck_assert_int_eq(truncate(image, 4096), 0);
+	ck_assert_int_eq(bdev_resize(fx.bdev, image, 0, &size, fx.why), 0);
+	ck_assert_uint_eq(size, 4096);
+	ck_assert_int_eq(truncate(image, 4095), 0);
+	ck_assert_int_eq(bdev_resize(fx.bdev, image, 0, &size, fx.why), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(fx.why, "not even one block"));
+	fx_stop(&fx);
+}
+END_TEST
+
+START_TEST(file_is_grown_and_never_made_shorter)
+{
+	struct bdev_params p = { .spec = image };
+	uint8_t buf[512];
+	uint64_t size;
+	struct fx fx;
+
+	fx_start(&fx, &p);
+	ck_assert_int_eq(bdev_resize(fx.bdev, image, 3 << 20, &size, fx.why), 0);
+	ck_assert_uint_eq(size, 3 << 20);
+	ck_assert_int_eq(image_bytes(), 3 << 20);
+	ck_assert_int_eq(bdev_resize(fx.bdev, image, 512, &size, fx.why), 0);
+	ck_assert_uint_eq(size, 3 << 20);
+	ck_assert_int_eq(image_bytes(), 3 << 20);
+	bdev_limits_set_capacity(&fx.bdev->limits, size);
+	ck_assert_int_eq(fx_rw(&fx, BDEV_WRITE, (3 << 20) - 512, buf, 512), 0);
+	ck_assert_int_eq(fx_rw(&fx, BDEV_READ, (3 << 20) - 512, buf, 512), 0);
+	fx_stop(&fx);
+}
+END_TEST
+
+START_TEST(file_that_is_only_read_is_not_grown)
+{
+	struct bdev_params p = { .spec = image, .read_only = true };
+	uint64_t size = 7;
+	struct fx fx;
+
+	fx_start(&fx, &p);
+	ck_assert_int_eq(bdev_resize(fx.bdev, image, 3 << 20, &size, fx.why), -EROFS);
+	ck_assert_ptr_nonnull(strstr(fx.why, image));
+	ck_assert_uint_eq(size, 7);
+	ck_assert_int_eq(image_bytes(), 1 << 20);
+	ck_assert_int_eq(bdev_resize(fx.bdev, image, 1 << 20, &size, fx.why), 0);
+	fx_stop(&fx);
+}
+END_TEST
+
+START_TEST(size_that_no_file_can_have_is_refused)
+{
+	struct bdev_params p = { .spec = image };
+	uint64_t size;
+	struct fx fx;
+
+	fx_start(&fx, &p);
+	ck_assert_int_lt(bdev_resize(fx.bdev, image, UINT64_MAX & ~511ull, &size, fx.why), 0);
+	ck_assert_ptr_nonnull(strstr(fx.why, "cannot grow"));
+	ck_assert_int_eq(image_bytes(), 1 << 20);
+	fx_stop(&fx);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("bdev_open");
@@ -251,6 +332,10 @@ int main(void)
 	tcase_add_test(tc, second_user_is_refused_with_the_holder_named);
 	tcase_add_test(tc, two_readers_share_an_image);
 	tcase_add_test(tc, a_queue_gone_does_not_drop_the_lock);
+	tcase_add_loop_test(tc, file_that_grew_is_noticed_in_whole_blocks, 0, 2);
+	tcase_add_test(tc, file_is_grown_and_never_made_shorter);
+	tcase_add_test(tc, file_that_is_only_read_is_not_grown);
+	tcase_add_test(tc, size_that_no_file_can_have_is_refused);
 	suite_add_tcase(s, tc);
 
 	return run_suite(s);

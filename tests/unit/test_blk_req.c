@@ -733,6 +733,20 @@ static const struct {
 	{ 512, IOERR }, /* no backend may say so; certainly not OK */
 };
 
+/* The last sector before and behind the end, as the end moves. */
+START_TEST(end_of_the_disk_may_move)
+{
+	static const uint64_t ends[] = { SECTORS, 2 * SECTORS, SECTORS / 2 };
+	struct blk_params params = params_of(DEFAULT);
+
+	bdev_limits_set_capacity(&params.limits, ends[_i / 2] * 512);
+	add_header(VIRTIO_BLK_T_IN, ends[_i / 2] - 1 + (uint64_t)_i % 2);
+	add_writable(513);
+	blk_req_parse(&params, chain.iov, chain.readable_cnt, chain.writable_cnt, &chain.req);
+	check_answer(&chain.req, _i % 2 ? IOERR : IO);
+}
+END_TEST
+
 START_TEST(results_become_statuses)
 {
 	ck_assert_uint_eq(blk_status_from_result(status_cases[_i].result), status_cases[_i].status);
@@ -771,6 +785,7 @@ int main(void)
 	tcase_add_loop_test(ranges, single_ranges, 0, ARRAY_SIZE(range_cases));
 	tcase_add_loop_test(ranges, payload_sizes, 0, ARRAY_SIZE(payload_cases));
 	tcase_add_loop_test(ranges, payload_split_anywhere, 0, HDR + 32 + 1);
+	tcase_add_loop_test(ranges, end_of_the_disk_may_move, 0, 6);
 	tcase_add_test(ranges, one_bad_range_refuses_all);
 	tcase_add_test(ranges, bad_flag_in_a_later_range_wins_over_a_bad_range);
 	tcase_add_test(ranges, empty_ranges_are_left_out);

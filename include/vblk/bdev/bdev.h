@@ -43,8 +43,9 @@ const char *bdev_op_str(enum bdev_op op);
 #define BDEV_IO_MAY_UNMAP 1u
 
 /**
- * struct bdev_limits - what a backend can do; filled by open(), then constant
- * @capacity_bytes:       > 0, multiple of @logical_block_bytes
+ * struct bdev_limits - what a backend can do; filled by open(), then constant but for one field
+ * @capacity_bytes:       > 0, multiple of @logical_block_bytes. May change while queue threads
+ *                        work, so it is accessed by bdev_limits_capacity() and its partner only
  * @logical_block_bytes:  power of two, 512..4096; smallest I/O, alignment of offsets
  * @physical_block_bytes: power of two, >= @logical_block_bytes
  * @opt_io_bytes:         preferred I/O size, 0 = none
@@ -77,6 +78,21 @@ struct bdev_limits {
 	bool direct;
 };
 
+/*
+ * Any thread. A check loads it once and goes by that value; the next request sees a new one.
+ * Relaxed is enough: a driver uses a larger size only after it was told, and the way there and
+ * back (system calls, its ring) orders both sides.
+ */
+static inline uint64_t bdev_limits_capacity(const struct bdev_limits *limits)
+{
+	return __atomic_load_n(&limits->capacity_bytes, __ATOMIC_RELAXED);
+}
+
+static inline void bdev_limits_set_capacity(struct bdev_limits *limits, uint64_t capacity_bytes)
+{
+	__atomic_store_n(&limits->capacity_bytes, capacity_bytes, __ATOMIC_RELAXED);
+}
+
 /**
  * struct bdev_params - what the administrator asked for
  * @spec: "null:SIZE", "mem:SIZE", "file:PATH", or a PATH
@@ -107,6 +123,10 @@ struct bdev;
  * @open:  keeper, may block. On failure returns -errno and puts a sentence into
  *         @why that says what is wrong and what to do (no trailing full stop).
  * @close: releases everything; NULL and half-built objects are fine.
+ * @resize: any process that has it open; may block for as long as the backing store takes.
+ *         Grows a store that is shorter than @want_bytes, if it can grow, and tells its
+ *         size in bytes. Changes nothing of @bdev. 0; -errno, -EROFS: not a store of ours to
+ *         grow. See bdev_resize().
  * @queue_new: queue thread. @depth: most requests in flight, so io->slot_idx < @depth.
  *         Allocates here what submit() will need. 0; -ENOMEM; other -errno.
  * @queue_free: queue thread, nothing in flight.
@@ -121,6 +141,7 @@ struct bdev_ops {
 	int (*open)(const struct bdev_params *params, struct bdev **ret_bdev,
 		    char why[BDEV_WHY_MAX]);
 	void (*close)(struct bdev *bdev);
+	int (*resize)(struct bdev *bdev, uint64_t want_bytes, uint64_t *ret_size_bytes);
 	int (*queue_new)(struct bdev *bdev, struct loop *loop, unsigned int depth,
 			 struct bdev_queue **ret_bq);
 	void (*queue_free)(struct bdev_queue *bq);
@@ -169,6 +190,24 @@ struct bdev_io {
 int bdev_open(const struct bdev_params *params, struct bdev **ret_bdev,
 	      char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
 void bdev_close(struct bdev *bdev);
+
+/**
+ * bdev_resize() - how large is the backing store now, and can it hold @want_bytes?
+ * @spec: of the params it was opened with, for @why
+ * @want_bytes: a file or memory that is shorter is grown to it; nothing is ever made
+ *              shorter. 0: only look
+ * @ret_size_bytes: whole logical blocks; at least one, and @want_bytes or more
+ *
+ * Context: blocks as long as the store does (a network filesystem may hang), so it belongs
+ * into a process that nobody waits for without a deadline. The capacity that is served does
+ * not change: the caller decides, then uses bdev_limits_set_capacity().
+ *
+ * Return: 0; with a sentence in @why that names the backend: -EROFS it is attached read-only
+ *         and would have to grow; -ENOSPC it is smaller and does not grow; -EINVAL it has not
+ *         even one block; other -errno.
+ */
+int bdev_resize(struct bdev *bdev, const char *spec, uint64_t want_bytes, uint64_t *ret_size_bytes,
+		char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
 
 int bdev_queue_new(struct bdev *bdev, struct loop *loop, unsigned int depth,
 		   struct bdev_queue **ret_bq) VBLK_MUST_CHECK;

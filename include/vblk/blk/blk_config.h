@@ -30,7 +30,7 @@ _Static_assert(sizeof(struct virtio_blk_config) >= 72, "secure erase fields end 
 #define BLK_SERIAL_BYTES    VIRTIO_BLK_ID_BYTES
 
 /**
- * struct blk_params - constant facts of one disk
+ * struct blk_params - facts of one disk, constant but for the capacity (see struct bdev_limits)
  * @limits:   the backend's, but the longest discard, zeroing and erase are what the
  *            driver is told: 0 when not on offer, else at most BLK_RANGE_BYTES_MAX
  * @features: VIRTIO_BLK_F_* and VIRTIO_RING_F_* and VIRTIO_F_VERSION_1 bits on
