@@ -22,7 +22,7 @@
  */
 struct worker_params {
 	const struct vblkd_config *config;
-	const struct blk_params *blk;
+	struct blk_params *blk;
 	struct bdev *bdev;
 	int dev_fd;
 	int link_fd;

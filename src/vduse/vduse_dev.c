@@ -194,14 +194,23 @@ static int dev_adopt(struct vduse_dev *dev)
 	r = vduse_ioctl(dev, VDUSE_DEV_GET_FEATURES, &dev->features);
 	if (r < 0)
 		return r;
-	if (!dev->features || !vduse_rings_have_more(dev))
+	/* The predecessor may have died between our owner's decision and the kernel's hearing of
+	 * it. */
+	r = vduse_config_write(dev, bdev_limits_capacity(&dev->blk->limits));
+	if (r < 0)
+		return r;
+	if (!dev->features || !vduse_rings_have_more(dev)) {
+		/* A driver on its way up may have read what was there before. */
+		dev->config_untold = true;
 		return 0;
+	}
 	dev->status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
 		      VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK;
 	dev->want_running = true;
 	dev->rings_in_use = true;
 	vduse_dev_start(dev);
 	dev_inject_all(dev);
+	vduse_config_tell(dev);
 	return 0;
 }
 
@@ -255,6 +264,7 @@ int vduse_dev_new(const struct vduse_dev_params *params, struct vduse_dev **ret_
 	dev->sys = params->sys;
 	dev->fd = params->fd;
 	dev->blk = params->blk;
+	dev->bdev = params->bdev;
 	dev->event = params->event;
 	dev->ctx = params->ctx;
 	dev->drain_deadline_ms = params->drain_deadline_ms;
@@ -339,7 +349,7 @@ static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
 
 uint64_t vduse_dev_deadline_ns(const struct vduse_dev *dev)
 {
-	uint64_t at_ns = dev->retry_ns;
+	uint64_t at_ns = earlier(dev->retry_ns, dev->config_retry_ns);
 
 	if (dev->reset.pending)
 		at_ns = earlier(at_ns, dev->reset.deadline_ns);
@@ -353,6 +363,7 @@ void vduse_dev_handle_deadline(struct vduse_dev *dev)
 	uint64_t now_ns = clock_now_ns();
 
 	vduse_msg_expire(dev, now_ns);
+	vduse_config_retry(dev, now_ns);
 	if (!dev->retry_ns || now_ns < dev->retry_ns)
 		return;
 	dev->retry_ns = 0;

@@ -76,6 +76,7 @@ static void msg_reset(struct vduse_dev *dev, uint32_t request_id)
 	dev->want_running = false;
 	dev->reset_wanted = true;
 	dev->retry_ns = 0;
+	vduse_config_forget(dev);
 	answer_wait(dev, &dev->reset, request_id);
 }
 
@@ -118,6 +119,8 @@ static void msg_driver_ok(struct vduse_dev *dev, uint32_t request_id, uint8_t st
 	msg_reply(dev, request_id, VDUSE_REQ_RESULT_OK);
 	if (vduse_ioctl(dev, VDUSE_DEV_GET_FEATURES, &features) == 0)
 		dev->features = features;
+	if (dev->config_untold)
+		vduse_config_tell(dev);
 	if (!dev->want_running) {
 		dev->want_running = true;
 		dev->memory_reported = false;

@@ -102,7 +102,8 @@ struct vduse_dev {
 	/* Constant; any thread. */
 	const struct vduse_sys *sys;
 	int fd;
-	const struct blk_params *blk;
+	struct blk_params *blk; /* its capacity changes, by the control thread */
+	struct bdev *bdev;	/* as well */
 	void (*event)(void *ctx, enum vduse_event event, int arg);
 	void *ctx;
 	uint32_t drain_deadline_ms;
@@ -125,6 +126,9 @@ struct vduse_dev {
 	struct vduse_answer iotlb;
 	uint64_t retry_ns; /* when to try again to start; 0 = not */
 	uint32_t retry_delay_ms;
+	bool config_untold;	  /* it changed, and the driver could not be told so far */
+	uint64_t config_retry_ns; /* when to try again to tell it; 0 = not */
+	uint32_t config_delay_ms;
 	struct vduse_ring rings[VDEV_QUEUES_MAX];
 	struct vdev_ring vdev_rings[VDEV_QUEUES_MAX];
 };
@@ -142,6 +146,15 @@ void vduse_rings_unmap(struct vduse_dev *dev);
 bool vduse_rings_have_more(struct vduse_dev *dev);
 /* The driver has forgotten its requests: so do the records. */
 void vduse_rings_clear_records(struct vduse_dev *dev);
+
+/* Gives the kernel the capacity of dev->blk. Return: 0; -errno. */
+int vduse_config_write(struct vduse_dev *dev, uint64_t capacity_bytes) VBLK_MUST_CHECK;
+/* Has the driver read the configuration again, now or as soon as it can hear of it. */
+void vduse_config_tell(struct vduse_dev *dev);
+/* Status 0 came: the next driver reads all of it anyway. */
+void vduse_config_forget(struct vduse_dev *dev);
+/* @now_ns is at or behind dev->config_retry_ns. */
+void vduse_config_retry(struct vduse_dev *dev, uint64_t now_ns);
 
 /* Starts the queues when the driver wants them and nothing of the past is left. */
 void vduse_dev_start(struct vduse_dev *dev);

@@ -58,6 +58,9 @@ struct fake_vduse {
 	uint64_t umem_uaddr; /* 0 = none */
 	bool umem_foreign;
 	uint8_t ring_perm;
+	uint8_t config[72];
+	uint64_t capacity_seen; /* little-endian sectors */
+	unsigned int config_irq_cnt;
 	struct msg msgs[MSGS_MAX];
 	unsigned int msg_cnt;
 	uint16_t answered_state;

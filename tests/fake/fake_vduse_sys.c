@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "fake_vduse_priv.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_config.h>
@@ -293,6 +294,24 @@ static int vq_setup(struct fake_vduse *k, const struct vduse_vq_config *arg)
 	return arg->index < k->queue_cnt ? 0 : -EINVAL;
 }
 
+static int set_config(struct fake_vduse *k, const struct vduse_config_data *arg)
+{
+	if (!arg->length || arg->offset > sizeof(k->config) ||
+	    arg->length > sizeof(k->config) - arg->offset)
+		return -EINVAL;
+	memcpy(k->config + arg->offset, arg->buffer, arg->length);
+	return 0;
+}
+
+static int inject_config(struct fake_vduse *k)
+{
+	if (!(k->status & VIRTIO_CONFIG_S_DRIVER_OK))
+		return -EINVAL;
+	k->config_irq_cnt++;
+	memcpy(&k->capacity_seen, k->config, sizeof(k->capacity_seen));
+	return 0;
+}
+
 static int dispatch(struct fake_vduse *k, unsigned long request, void *arg)
 {
 	switch (request) {
@@ -309,6 +328,10 @@ static int dispatch(struct fake_vduse *k, unsigned long request, void *arg)
 		return setup_kickfd(k, arg);
 	case VDUSE_VQ_INJECT_IRQ:
 		return inject(k, *(uint32_t *)arg);
+	case VDUSE_DEV_SET_CONFIG:
+		return set_config(k, arg);
+	case VDUSE_DEV_INJECT_CONFIG_IRQ:
+		return inject_config(k);
 	case VDUSE_IOTLB_GET_INFO:
 		return iova_info(k, arg);
 	case VDUSE_IOTLB_REG_UMEM:
@@ -536,6 +559,31 @@ void fake_vduse_wait_irq(struct fake_vduse *k, unsigned int idx, unsigned int cn
 		r = pthread_cond_timedwait(&k->irq, &k->lock, &until);
 	fake_vduse_unlock(k);
 	fake_vduse_need(r == 0, "no interrupt came");
+}
+
+unsigned int fake_vduse_config_irq_cnt(struct fake_vduse *k)
+{
+	unsigned int cnt;
+
+	fake_vduse_lock(k);
+	cnt = k->config_irq_cnt;
+	fake_vduse_unlock(k);
+	return cnt;
+}
+
+uint64_t fake_vduse_capacity(struct fake_vduse *k)
+{
+	uint64_t sectors;
+
+	fake_vduse_lock(k);
+	memcpy(&sectors, k->config, sizeof(sectors));
+	fake_vduse_unlock(k);
+	return le64toh(sectors) * 512;
+}
+
+uint64_t fake_vduse_capacity_seen(struct fake_vduse *k)
+{
+	return le64toh(k->capacity_seen) * 512;
 }
 
 bool fake_vduse_has_kickfd(struct fake_vduse *k, unsigned int idx)

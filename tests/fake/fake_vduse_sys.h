@@ -81,6 +81,10 @@ void fake_vduse_kick(struct fake_vduse *k, unsigned int idx);
 unsigned int fake_vduse_irq_cnt(struct fake_vduse *k, unsigned int idx);
 /* Waits until queue @idx was interrupted @cnt times in all; aborts after 20 s. */
 void fake_vduse_wait_irq(struct fake_vduse *k, unsigned int idx, unsigned int cnt);
+/* Bytes of disk in the configuration space, and as the driver read it at the last interrupt. */
+uint64_t fake_vduse_capacity(struct fake_vduse *k);
+uint64_t fake_vduse_capacity_seen(struct fake_vduse *k);
+unsigned int fake_vduse_config_irq_cnt(struct fake_vduse *k);
 bool fake_vduse_has_kickfd(struct fake_vduse *k, unsigned int idx);
 
 /* The next @cnt calls of ioctl @request end with @err. */

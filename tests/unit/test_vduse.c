@@ -277,5 +277,6 @@ int main(void)
 	srunner_add_suite(sr, vduse_memory_suite());
 	srunner_add_suite(sr, vduse_adopt_suite());
 	srunner_add_suite(sr, vduse_ctl_suite());
+	srunner_add_suite(sr, vduse_resize_suite());
 	return run_suites(sr);
 }

@@ -61,5 +61,6 @@ Suite *vduse_adopt_suite(void);
 Suite *vduse_ctl_suite(void);
 Suite *vduse_memory_suite(void);
 Suite *vduse_reset_suite(void);
+Suite *vduse_resize_suite(void);
 
 #endif

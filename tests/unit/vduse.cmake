@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
 vblk_unit_test(vduse
 	SOURCES test_vduse.c test_vduse_adopt.c test_vduse_ctl.c test_vduse_memory.c
-		test_vduse_reset.c test_vduse_fixture.c
+		test_vduse_reset.c test_vduse_resize.c test_vduse_fixture.c
 	LIBS vblk_vduse vblk_fake_vduse vblk_fake_bdev)

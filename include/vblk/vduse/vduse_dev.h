@@ -73,7 +73,7 @@ enum vduse_event {
 /**
  * struct vduse_dev_params - what a device needs
  * @fd: of /dev/vduse/NAME, owned by the device from now on, also on failure
- * @blk, @bdev: borrowed until vduse_dev_free()
+ * @blk, @bdev: borrowed until vduse_dev_free(); vduse_dev_set_capacity() changes their capacity
  * @bounce_bytes: size of the kernel's bounce area, for sizing UMEM before the attach
  * @umem_fd: borrowed, of vduse_umem_new(vduse_umem_bytes()); 0 or less: one is made if
  *           needed
@@ -86,7 +86,7 @@ enum vduse_event {
 struct vduse_dev_params {
 	const struct vduse_sys *sys;
 	int fd;
-	const struct blk_params *blk;
+	struct blk_params *blk;
 	struct bdev *bdev;
 	enum vduse_umem umem;
 	uint64_t bounce_bytes;
@@ -104,6 +104,7 @@ struct vduse_dev;
 /**
  * vduse_dev_new() - threads, memory, and where the driver is at work already
  * (this process succeeds a dead one), the rings taken over and served
+ * The kernel is told the capacity, since a predecessor may have died while it changed.
  * Return: 0; -ENOMEM; -errno of vdev_new(); -EPERM the kernel gave the device up.
  */
 int vduse_dev_new(const struct vduse_dev_params *params,
@@ -116,6 +117,18 @@ int vduse_dev_new(const struct vduse_dev_params *params,
  * NULL is fine.
  */
 void vduse_dev_free(struct vduse_dev *dev);
+
+/**
+ * vduse_dev_set_capacity() - the disk has another size from now on
+ * @capacity_bytes: multiple of the logical block, > 0
+ *
+ * Requests go on meanwhile. The data path serves new blocks before the driver hears of them; of
+ * blocks that go the driver hears first, and requests for them that are on the way fail.
+ * With the size it has already, the driver is told once more.
+ *
+ * Return: 0; -errno of the kernel: it keeps the size it knew (-EPERM: it gave the device up).
+ */
+int vduse_dev_set_capacity(struct vduse_dev *dev, uint64_t capacity_bytes) VBLK_MUST_CHECK;
 
 /* Poll for input (POLLIN, POLLERR), then call vduse_dev_handle(). */
 int vduse_dev_fd(const struct vduse_dev *dev);
