@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "vblk/util/cleanup.h"
+#include "vblk/util/math.h"
 #include "vblk/vduse/vduse_ctl.h"
 #include "vblk/virtqueue/vq_inflight.h"
 
@@ -36,7 +37,7 @@ struct inflight_identity {
 
 struct inflight_header {
 	struct inflight_identity identity;
-	/* what the driver was offered */
+	/* what the driver was offered; the capacity changes with a resize */
 	uint64_t features;
 	uint64_t capacity_bytes;
 	uint32_t logical_block_bytes;
@@ -146,10 +147,12 @@ static const char *other_header(const struct inflight_header *found,
 
 	if (wrong)
 		return wrong;
-	if (found->capacity_bytes != want->capacity_bytes)
-		return "is of a backend of another size";
-	if (memcmp(found, want, sizeof(*want)) != 0)
+	if (found->features != want->features ||
+	    found->logical_block_bytes != want->logical_block_bytes)
 		return "is of a backend with other abilities";
+	if (!found->capacity_bytes || found->capacity_bytes > INT64_MAX ||
+	    !is_aligned(found->capacity_bytes, want->logical_block_bytes))
+		return "has a size that no disk can have";
 	return NULL;
 }
 
@@ -195,7 +198,8 @@ int inflight_file_check(int dir_fd, const struct vblkd_config *config, char why[
 }
 
 int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const struct blk_params *blk,
-			struct inflight_file *ret_file, char why[BDEV_WHY_MAX])
+			struct inflight_file *ret_file, uint64_t *ret_capacity_bytes,
+			char why[BDEV_WHY_MAX])
 {
 	_cleanup_close_ int fd = -1;
 	struct inflight_header want, found;
@@ -215,7 +219,19 @@ int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const str
 		wrong = "has the wrong length";
 	if (wrong)
 		return refuse(wrong, why);
-	return map_file(fd, file_bytes(blk), ret_file);
+	r = map_file(fd, file_bytes(blk), ret_file);
+	if (r == 0)
+		*ret_capacity_bytes = found.capacity_bytes;
+	return r;
+}
+
+void inflight_file_set_capacity(struct inflight_file *file, uint64_t capacity_bytes)
+{
+	struct inflight_header *header = file->base;
+
+	/* One aligned store: whoever is killed here leaves the old size or the new one. */
+	_Static_assert(offsetof(struct inflight_header, capacity_bytes) % 8 == 0, "aligned");
+	__atomic_store_n(&header->capacity_bytes, capacity_bytes, __ATOMIC_RELEASE);
 }
 
 void *inflight_file_records(const struct inflight_file *file)

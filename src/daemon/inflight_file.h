@@ -27,12 +27,18 @@ struct inflight_file {
  * Return: 0; adopt: -ENOENT there is none; -ESTALE it is of another boot, device or
  *         shape (@why says which: the device then cannot be taken over as asked);
  *         other -errno.
+ * @ret_capacity_bytes: of the disk as the driver knows it, or is about to. The backend may have
+ *         another size by now.
  */
 int inflight_file_create(int dir_fd, const struct vblkd_config *config,
 			 const struct blk_params *blk,
 			 struct inflight_file *ret_file) VBLK_MUST_CHECK;
 int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const struct blk_params *blk,
-			struct inflight_file *ret_file, char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
+			struct inflight_file *ret_file, uint64_t *ret_capacity_bytes,
+			char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
+
+/* The disk has another size from now on, also for a successor. */
+void inflight_file_set_capacity(struct inflight_file *file, uint64_t capacity_bytes);
 
 /**
  * inflight_file_check() - would inflight_file_adopt() take it, as far as the options tell?

@@ -3,6 +3,7 @@
 #include "keeper_internal.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <poll.h>
 #include <signal.h>
@@ -158,15 +159,35 @@ static int end_predecessor(struct keeper *keeper)
 	return 0;
 }
 
+/*
+ * The driver's size, not the backend's of now: a file that grew is shown larger when somebody asks
+ * for it. One that shrank is served all the same, as a living daemon would have gone on to do: what
+ * is there can be read, and nothing waits for ever.
+ */
+static void use_recorded_capacity(struct keeper *keeper, uint64_t capacity_bytes)
+{
+	uint64_t found_bytes = bdev_limits_capacity(&keeper->bdev->limits);
+
+	if (found_bytes < capacity_bytes)
+		log_warning(
+			"'%s' has only %" PRIu64 " bytes left of the %" PRIu64
+			" that the disk shows: reading what is missing gives I/O errors until it is grown again",
+			keeper->config->backend, found_bytes, capacity_bytes);
+	bdev_limits_set_capacity(&keeper->bdev->limits, capacity_bytes);
+	bdev_limits_set_capacity(&keeper->blk.limits, capacity_bytes);
+}
+
 static int adopt_device(struct keeper *keeper)
 {
 	char why[BDEV_WHY_MAX] = "";
+	uint64_t capacity_bytes;
 	int r;
 
 	r = inflight_file_adopt(keeper->dir.fd, keeper->config, &keeper->blk, &keeper->inflight,
-				why);
+				&capacity_bytes, why);
 	if (r < 0)
 		return cannot_adopt(keeper, r, why);
+	use_recorded_capacity(keeper, capacity_bytes);
 	keeper->adopted = true;
 	keeper->on_bus = true;
 	log_notice("taking over the orphaned device");

@@ -235,15 +235,16 @@ START_TEST(record_is_taken_over_with_its_content)
 	struct blk_params blk;
 	struct vq_inflight *rec;
 	char why[BDEV_WHY_MAX] = "";
+	uint64_t size;
 	int fd = open(dir, O_RDONLY | O_DIRECTORY);
 
 	make_device(&config, &blk);
-	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, why), -ENOENT);
+	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, &size, why), -ENOENT);
 	ck_assert_int_eq(inflight_file_create(fd, &config, &blk, &file), 0);
 	rec = (void *)((char *)inflight_file_records(&file) + vq_inflight_bytes(64));
 	rec->seq[63] = 42;
 	inflight_file_close(&file);
-	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, why), 0);
+	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, &size, why), 0);
 	rec = (void *)((char *)inflight_file_records(&file) + vq_inflight_bytes(64));
 	ck_assert_uint_eq(rec->seq[63], 42);
 	inflight_file_close(&file);
@@ -269,9 +270,9 @@ static void other_queues(struct vblkd_config *config VBLK_UNUSED, struct blk_par
 	blk->queue_cnt = 1;
 }
 
-static void other_size(struct vblkd_config *config VBLK_UNUSED, struct blk_params *blk)
+static void other_blocks(struct vblkd_config *config VBLK_UNUSED, struct blk_params *blk)
 {
-	blk->limits.capacity_bytes += 512;
+	blk->limits.logical_block_bytes = 4096;
 }
 
 static void other_features(struct vblkd_config *config VBLK_UNUSED, struct blk_params *blk)
@@ -280,7 +281,7 @@ static void other_features(struct vblkd_config *config VBLK_UNUSED, struct blk_p
 }
 
 static void (*const spoilers[])(struct vblkd_config *, struct blk_params *) = {
-	other_backend, other_name, other_queues, other_size, other_features,
+	other_backend, other_name, other_queues, other_blocks, other_features,
 };
 
 START_TEST(record_of_another_device_is_refused_with_a_reason)
@@ -289,14 +290,60 @@ START_TEST(record_of_another_device_is_refused_with_a_reason)
 	struct inflight_file file;
 	struct blk_params blk;
 	char why[BDEV_WHY_MAX] = "";
+	uint64_t size;
 	int fd = open(dir, O_RDONLY | O_DIRECTORY);
 
 	make_device(&config, &blk);
 	ck_assert_int_eq(inflight_file_create(fd, &config, &blk, &file), 0);
 	inflight_file_close(&file);
 	spoilers[_i](&config, &blk);
-	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, why), -ESTALE);
+	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, &size, why), -ESTALE);
 	ck_assert_str_ne(why, "");
+	config_fini(&config);
+	close(fd);
+}
+END_TEST
+
+/* The size that was decided on counts, whatever the backend has become meanwhile. */
+START_TEST(record_keeps_the_size_of_the_disk)
+{
+	static const uint64_t decided[] = { 1 << 20, 3 << 20, 512 };
+	struct vblkd_config config;
+	struct inflight_file file;
+	struct blk_params blk;
+	char why[BDEV_WHY_MAX] = "";
+	uint64_t size = 0;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY);
+
+	make_device(&config, &blk);
+	ck_assert_int_eq(inflight_file_create(fd, &config, &blk, &file), 0);
+	inflight_file_set_capacity(&file, decided[_i]);
+	inflight_file_close(&file);
+	blk.limits.capacity_bytes = 2 << 20;
+	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, &size, why), 0);
+	ck_assert_uint_eq(size, decided[_i]);
+	inflight_file_close(&file);
+	config_fini(&config);
+	close(fd);
+}
+END_TEST
+
+START_TEST(record_with_an_impossible_size_is_refused)
+{
+	static const uint64_t impossible[] = { 0, 513, 1ull << 63 };
+	struct vblkd_config config;
+	struct inflight_file file;
+	struct blk_params blk;
+	char why[BDEV_WHY_MAX] = "";
+	uint64_t size;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY);
+
+	make_device(&config, &blk);
+	ck_assert_int_eq(inflight_file_create(fd, &config, &blk, &file), 0);
+	inflight_file_set_capacity(&file, impossible[_i]);
+	inflight_file_close(&file);
+	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, &size, why), -ESTALE);
+	ck_assert_ptr_nonnull(strstr(why, "size"));
 	config_fini(&config);
 	close(fd);
 }
@@ -308,6 +355,7 @@ START_TEST(truncated_record_is_refused)
 	struct inflight_file file;
 	struct blk_params blk;
 	char why[BDEV_WHY_MAX] = "", path[128];
+	uint64_t size;
 	int fd = open(dir, O_RDONLY | O_DIRECTORY);
 
 	make_device(&config, &blk);
@@ -315,7 +363,7 @@ START_TEST(truncated_record_is_refused)
 	inflight_file_close(&file);
 	snprintf(path, sizeof(path), "%s/inflight", dir);
 	ck_assert_int_eq(truncate(path, _i == 0 ? 4096 : 0), 0);
-	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, why), -ESTALE);
+	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, &size, why), -ESTALE);
 	config_fini(&config);
 	close(fd);
 }
@@ -371,6 +419,8 @@ int main(void)
 	tcase_add_test(tc, record_is_taken_over_with_its_content);
 	tcase_add_loop_test(tc, record_of_another_device_is_refused_with_a_reason, 0,
 			    ARRAY_SIZE(spoilers));
+	tcase_add_loop_test(tc, record_keeps_the_size_of_the_disk, 0, 3);
+	tcase_add_loop_test(tc, record_with_an_impossible_size_is_refused, 0, 3);
 	tcase_add_loop_test(tc, truncated_record_is_refused, 0, 2);
 	tcase_add_test(tc, messages_arrive_whole_and_terminated);
 	tcase_add_test(tc, message_of_wrong_length_is_refused);
