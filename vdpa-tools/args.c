@@ -55,11 +55,12 @@ static int take_option(int argc, char **argv, int i, const struct arg_option *op
 	return value ? 1 : 2;
 }
 
-int args_parse(int argc, char **argv, const struct arg_option *options, size_t option_cnt,
-	       const char *word, const char **ret_word)
+/* @ret_words: room for @max of them. Return: how many; -1 after a message. */
+static int take_all(int argc, char **argv, const struct arg_option *options, size_t option_cnt,
+		    const char **ret_words, int max)
 {
-	const char *found = NULL;
 	bool words_only = false;
+	int cnt = 0;
 
 	for (int i = 1; i < argc;) {
 		if (!words_only && !strcmp(argv[i], "--")) {
@@ -69,19 +70,50 @@ int args_parse(int argc, char **argv, const struct arg_option *options, size_t o
 			int used = take_option(argc, argv, i, options, option_cnt);
 
 			if (!used)
-				return EXIT_USAGE;
+				return -1;
 			i += used;
+		} else if (cnt == max) {
+			(void)usage(argv[0], "one argument too many:", argv[i]);
+			return -1;
 		} else {
-			if (!word || found)
-				return usage(argv[0], "one argument too many:", argv[i]);
-			found = argv[i++];
+			ret_words[cnt++] = argv[i++];
 		}
 	}
-	if (word && !found) {
-		log_error("%s needs a %s (see 'vblkctl help %s')", argv[0], word, argv[0]);
+	return cnt;
+}
+
+static int missing(const char *command, const char *word)
+{
+	log_error("%s needs a %s (see 'vblkctl help %s')", command, word, command);
+	return EXIT_USAGE;
+}
+
+int args_parse(int argc, char **argv, const struct arg_option *options, size_t option_cnt,
+	       const char *word, const char **ret_word)
+{
+	const char *found = NULL;
+	int cnt = take_all(argc, argv, options, option_cnt, &found, word ? 1 : 0);
+
+	if (cnt < 0)
 		return EXIT_USAGE;
-	}
+	if (word && !cnt)
+		return missing(argv[0], word);
 	if (ret_word)
 		*ret_word = found;
+	return 0;
+}
+
+int args_parse_two(int argc, char **argv, const struct arg_option *options, size_t option_cnt,
+		   const char *word, const char **ret_word, const char **ret_second)
+{
+	const char *found[2] = { NULL, NULL };
+	int cnt = take_all(argc, argv, options, option_cnt, found, 2);
+
+	if (cnt < 0)
+		return EXIT_USAGE;
+	if (!cnt)
+		return missing(argv[0], word);
+	*ret_word = found[0];
+	*ret_second = found[1];
 	return 0;
 }

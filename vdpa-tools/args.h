@@ -26,4 +26,12 @@ struct arg_option {
 int args_parse(int argc, char **argv, const struct arg_option *options, size_t option_cnt,
 	       const char *word, const char **ret_word) VBLK_MUST_CHECK;
 
+/**
+ * args_parse_two() - the same for a command that takes a second argument, if it is given
+ * @ret_second: NULL when it is not
+ */
+int args_parse_two(int argc, char **argv, const struct arg_option *options, size_t option_cnt,
+		   const char *word, const char **ret_word,
+		   const char **ret_second) VBLK_MUST_CHECK;
+
 #endif

@@ -21,6 +21,13 @@ static const struct command commands[] = {
 	  "    --timeout SEC     give up after SEC seconds, 1 to 3600 (default 30)\n" },
 	{ "list", cmd_list, "[--json]", "list all devices",
 	  "    --json            the same, and more, as a JSON array\n" },
+	{ "resize", cmd_resize, "[--force] NAME [SIZE]", "give a disk another size",
+	  "  NAME is a device's name or node (/dev/vda). SIZE (such as 20G) is the new size; an\n"
+	  "  image file that is shorter is grown to it. Without SIZE: as large as the image or\n"
+	  "  device is now. The disk may be in use; its filesystem is grown afterwards, with\n"
+	  "  resize2fs or xfs_growfs.\n"
+	  "    --force           also make it smaller: what a filesystem has in the blocks at the\n"
+	  "                      end is no longer there for it\n" },
 	{ "show", cmd_show, "[--json] NAME", "show everything known of a device",
 	  "  NAME is a device's name or node (/dev/vda).\n"
 	  "    --json            the same as a JSON object\n" },

@@ -89,6 +89,7 @@ int keeper_run(const struct vblkd_config *config)
 		.umem_fd = -1,
 		.link_fd = -1,
 		.helper_fd = -1,
+		.resize = { .fd = -1 },
 		.started_at = time(NULL),
 	};
 	int r;

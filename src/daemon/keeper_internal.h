@@ -2,7 +2,7 @@
 /*
  * Shared by the keeper's files: keeper.c (the process), keeper_setup.c (create,
  * take over, remove), keeper_attach.c, keeper_detach.c, keeper_helper.c (the
- * process that does these), keeper_worker.c (when one is started) and
+ * process that does these), keeper_resize.c, keeper_worker.c (when one is started) and
  * keeper_link.c (the worker process and its socket). Each has its part of the
  * state machine; a function that logs says so.
  */
@@ -19,6 +19,7 @@
 #include "inflight_file.h"
 #include "keeper.h"
 #include "link.h"
+#include "resize.h"
 #include "run_dir.h"
 #include "vblk/bdev/bdev.h"
 #include "vblk/blk/blk_config.h"
@@ -32,6 +33,22 @@ enum keeper_state {
 	KEEPER_READY,
 	KEEPER_DETACHING, /* a helper takes it off */
 	KEEPER_FINISHING, /* off the bus: the worker ends, then everything is removed */
+};
+
+/**
+ * struct keeper_resize - a resize under way
+ * @asked: a control client waits for the answer
+ * @pid: the process that asks the backend, 0 = none runs; @req: what for
+ * @late: it is over its time, which was answered; its result no longer counts
+ */
+struct keeper_resize {
+	bool asked;
+	bool late;
+	struct resize_request req;
+	pid_t pid;
+	int fd;
+	sd_event_source *source;
+	sd_event_source *deadline;
 };
 
 /**
@@ -94,6 +111,8 @@ struct keeper {
 	sd_event_source *helper_source;
 	sd_event_source *helper_deadline;
 	sd_event_source *retry_source;
+
+	struct keeper_resize resize;
 };
 
 /* keeper_setup.c. All log what is wrong and return -errno. */
@@ -124,6 +143,11 @@ void keeper_answer_detach(struct keeper *keeper, int error, const char *text);
 void keeper_on_detach_asked(struct keeper *keeper, bool force, uint32_t timeout_ms);
 /* Off the bus: end the worker, then the loop. */
 void keeper_finish(struct keeper *keeper, int exit_code);
+
+/* keeper_resize.c */
+void keeper_on_resize_asked(struct keeper *keeper, const struct resize_request *req);
+/* What is served from now on, by workers to come. */
+void keeper_use_capacity(struct keeper *keeper, uint64_t capacity_bytes);
 
 /* keeper_helper.c */
 /* What comes of it goes to keeper_attach_done() or keeper_detach_done(). Logs. */

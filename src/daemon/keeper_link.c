@@ -71,6 +71,9 @@ static int on_link(sd_event_source *source, int fd, uint32_t revents VBLK_UNUSED
 			keeper_on_serving(keeper);
 		else if (msg.type == LINK_DETACH)
 			keeper_on_detach_asked(keeper, msg.flag != 0, msg.number);
+		else if (msg.type == LINK_RESIZE)
+			keeper_on_resize_asked(keeper, &(struct resize_request){ msg.size_bytes,
+										 msg.flag != 0 });
 		if (keeper->link_fd != fd)
 			return 0;
 	}
@@ -126,6 +129,8 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int dev_fd, int link
 	close(keeper->link_fd);
 	if (keeper->helper_fd >= 0)
 		close(keeper->helper_fd);
+	if (keeper->resize.fd >= 0)
+		close(keeper->resize.fd);
 	unblock_signals();
 	exit(worker_main(&params));
 }

@@ -173,8 +173,7 @@ static void use_recorded_capacity(struct keeper *keeper, uint64_t capacity_bytes
 			"'%s' has only %" PRIu64 " bytes left of the %" PRIu64
 			" that the disk shows: reading what is missing gives I/O errors until it is grown again",
 			keeper->config->backend, found_bytes, capacity_bytes);
-	bdev_limits_set_capacity(&keeper->bdev->limits, capacity_bytes);
-	bdev_limits_set_capacity(&keeper->blk.limits, capacity_bytes);
+	keeper_use_capacity(keeper, capacity_bytes);
 }
 
 static int adopt_device(struct keeper *keeper)

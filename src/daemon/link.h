@@ -13,16 +13,18 @@
 #include "vblk/host/host_vdpa.h"
 #include "vblk/util/compiler.h"
 
-#define LINK_TEXT_MAX 256
+#define LINK_TEXT_MAX 512
 
 enum link_type {
 	/* worker to keeper */
 	LINK_SERVING = 1, /* answers the kernel from now on */
 	LINK_DETACH, /* a control client asks; @flag: force; @number: ms to wait, 0 = default */
+	LINK_RESIZE, /* a control client asks; @size_bytes: 0 = the backend's; @flag: force */
 	/* keeper to worker */
 	LINK_STATE,	    /* @text: state; @node: disk; @number: restarts */
 	LINK_DETACH_FAILED, /* @error, @text: why; the device goes on */
 	LINK_DETACHED,	    /* the device is off the bus: let go of it and exit */
+	LINK_RESIZED, /* the disk has @size_bytes, or @error, @text; @flag: would cut blocks off */
 };
 
 struct link_msg {
@@ -30,6 +32,7 @@ struct link_msg {
 	int32_t error; /* -errno */
 	uint32_t flag;
 	uint32_t number;
+	uint64_t size_bytes;
 	char node[HOST_NODE_MAX];
 	char text[LINK_TEXT_MAX];
 };

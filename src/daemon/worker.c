@@ -79,7 +79,7 @@ static void on_event(void *ctx, enum vduse_event event, int arg)
 	}
 }
 
-static void rearm_deadline(struct worker *worker)
+void worker_rearm_deadline(struct worker *worker)
 {
 	uint64_t when_ns = vduse_dev_deadline_ns(worker->dev);
 
@@ -97,7 +97,7 @@ static int on_deadline(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_U
 	struct worker *worker = userdata;
 
 	vduse_dev_handle_deadline(worker->dev);
-	rearm_deadline(worker);
+	worker_rearm_deadline(worker);
 	return 0;
 }
 
@@ -108,7 +108,7 @@ static int on_device(sd_event_source *source, int fd VBLK_UNUSED, uint32_t reven
 	struct vduse_dev_info info;
 
 	vduse_dev_handle(worker->dev);
-	rearm_deadline(worker);
+	worker_rearm_deadline(worker);
 	/* A device that the kernel gave up stays readable for ever. */
 	vduse_dev_info(worker->dev, &info);
 	if (info.broken)
@@ -122,7 +122,7 @@ static int on_queues(sd_event_source *source VBLK_UNUSED, int fd VBLK_UNUSED,
 	struct worker *worker = userdata;
 
 	vduse_dev_handle_queues(worker->dev);
-	rearm_deadline(worker);
+	worker_rearm_deadline(worker);
 	return 0;
 }
 
@@ -154,6 +154,9 @@ static void handle_link(struct worker *worker, const struct link_msg *msg)
 	case LINK_DETACH_FAILED:
 		detach_failed(worker, msg);
 		return;
+	case LINK_RESIZED:
+		worker_resized(worker, msg);
+		return;
 	case LINK_DETACHED:
 		worker_control_detach_done(worker, 0, "");
 		(void)sd_event_exit(worker->event, EXIT_SUCCESS);
@@ -163,6 +166,7 @@ static void handle_link(struct worker *worker, const struct link_msg *msg)
 
 static int on_link(sd_event_source *source, int fd, uint32_t revents VBLK_UNUSED, void *userdata)
 {
+	struct link_msg gone = { .type = LINK_RESIZED, .error = -EPIPE, .text = KEEPER_GONE };
 	struct worker *worker = userdata;
 	struct link_msg msg;
 	int r;
@@ -173,7 +177,8 @@ static int on_link(sd_event_source *source, int fd, uint32_t revents VBLK_UNUSED
 		/* Requests are in flight: go on without a keeper rather than hang them. */
 		log_error(
 			"the keeper process is gone; serving on. 'vblkctl attach' with the same name and backend brings it back");
-		worker_control_detach_done(worker, -EPIPE, "its keeper process is gone");
+		worker_control_detach_done(worker, -EPIPE, KEEPER_GONE);
+		worker_resized(worker, &gone);
 		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
 	}
 	return 0;

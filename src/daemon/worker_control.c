@@ -12,7 +12,7 @@
 
 #define DETACH_TIMEOUT_MAX_MS (24 * 3600 * 1000)
 
-static struct control_client *client_of(struct worker *worker, const struct varlink_conn *conn)
+struct control_client *worker_client_of(struct worker *worker, const struct varlink_conn *conn)
 {
 	for (unsigned int i = 0; i < CONTROL_CLIENTS_MAX; i++)
 		if (worker->clients[i].conn == conn)
@@ -69,7 +69,7 @@ static void call_detach(struct varlink_conn *conn, json_t *parameters, void *ctx
 {
 	struct worker *worker = ctx;
 	struct link_msg msg = { .type = LINK_DETACH };
-	struct control_client *client = client_of(worker, conn);
+	struct control_client *client = worker_client_of(worker, conn);
 	int r;
 
 	if (detach_is_asked(worker)) {
@@ -80,7 +80,7 @@ static void call_detach(struct varlink_conn *conn, json_t *parameters, void *ctx
 	msg.flag = json_is_true(json_object_get(parameters, "force"));
 	r = link_send(worker->params->link_fd, &msg);
 	if (r < 0)
-		detach_reply(conn, r, "its keeper process is gone");
+		detach_reply(conn, r, KEEPER_GONE);
 	else
 		client->waits_for_detach = true;
 }
@@ -88,6 +88,7 @@ static void call_detach(struct varlink_conn *conn, json_t *parameters, void *ctx
 static const struct varlink_method methods[] = {
 	{ VBLKD_INTERFACE ".GetStatus", call_get_status },
 	{ VBLKD_INTERFACE ".Detach", call_detach },
+	{ VBLKD_INTERFACE ".Resize", worker_call_resize },
 };
 
 static void client_free(struct control_client *client)
@@ -97,6 +98,7 @@ static void client_free(struct control_client *client)
 	client->source = NULL;
 	client->conn = NULL;
 	client->waits_for_detach = false;
+	client->waits_for_resize = false;
 }
 
 static int on_client(sd_event_source *source, int fd VBLK_UNUSED, uint32_t revents, void *userdata)
@@ -116,7 +118,7 @@ static int on_client(sd_event_source *source, int fd VBLK_UNUSED, uint32_t reven
 
 static void client_add(struct worker *worker, int fd)
 {
-	struct control_client *client = client_of(worker, NULL);
+	struct control_client *client = worker_client_of(worker, NULL);
 
 	if (!client) {
 		close(fd);
@@ -168,11 +170,16 @@ void worker_control_detach_done(struct worker *worker, int error, const char *te
 			continue;
 		client->waits_for_detach = false;
 		detach_reply(client->conn, error, text);
-		/* The reply may be out at once; else the loop sends the rest. */
-		if (varlink_conn_handle(client->conn, EPOLLOUT) < 0)
-			client_free(client);
-		else
-			(void)sd_event_source_set_io_events(client->source,
-							    varlink_conn_events(client->conn));
+		worker_client_answered(client);
 	}
+}
+
+void worker_client_answered(struct control_client *client)
+{
+	/* The reply may be out at once; else the loop sends the rest. */
+	if (varlink_conn_handle(client->conn, EPOLLOUT) < 0)
+		client_free(client);
+	else
+		(void)sd_event_source_set_io_events(client->source,
+						    varlink_conn_events(client->conn));
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Shared by worker.c (kernel, queues, keeper) and worker_control.c (control socket). */
+/*
+ * Shared by worker.c (kernel, queues, keeper), worker_control.c (control socket) and
+ * worker_resize.c (its method Resize).
+ */
 #ifndef VBLKD_WORKER_INTERNAL_H
 #define VBLKD_WORKER_INTERNAL_H
 
@@ -12,6 +15,7 @@
 #include "worker.h"
 
 #define CONTROL_CLIENTS_MAX 16u
+#define KEEPER_GONE	    "its keeper process is gone"
 
 /* A connection of the control socket; a free place has @conn NULL. */
 struct control_client {
@@ -19,6 +23,7 @@ struct control_client {
 	struct varlink_conn *conn;
 	sd_event_source *source;
 	bool waits_for_detach;
+	bool waits_for_resize;
 };
 
 /**
@@ -43,5 +48,16 @@ int worker_control_start(struct worker *worker);
 void worker_control_stop(struct worker *worker);
 /* Tells all who asked for a detach what came of it; @error 0 = done. */
 void worker_control_detach_done(struct worker *worker, int error, const char *text);
+/* The client of @conn; with NULL a free place. NULL: none. */
+struct control_client *worker_client_of(struct worker *worker, const struct varlink_conn *conn);
+/* A call that waited was answered: send it, and let go of a client that has ended. */
+void worker_client_answered(struct control_client *client);
+
+/* worker_resize.c */
+void worker_call_resize(struct varlink_conn *conn, json_t *parameters, void *ctx);
+/* What the keeper said; @msg of type LINK_RESIZED. */
+void worker_resized(struct worker *worker, const struct link_msg *msg);
+/* Deadlines of the device may have changed. */
+void worker_rearm_deadline(struct worker *worker);
 
 #endif

@@ -116,6 +116,36 @@ START_TEST(options_are_whole_words)
 END_TEST
 
 static const struct {
+	const char *argv[5];
+	int result;
+	const char *first, *second;
+} two_cases[] = {
+	{ { "c", "db" }, 0, "db", NULL },
+	{ { "c", "db", "20G" }, 0, "db", "20G" },
+	{ { "c", "db", "--flag", "20G" }, 0, "db", "20G" },
+	{ { "c", "--flag" }, EXIT_USAGE, NULL, NULL },
+	{ { "c", "db", "20G", "30G" }, EXIT_USAGE, NULL, NULL },
+};
+
+START_TEST(second_argument_may_be_left_out)
+{
+	bool flag = false;
+	const char *first = NULL, *second = NULL;
+	const struct arg_option options[] = { { "--flag", &flag, NULL } };
+	int argc = 0;
+
+	while (argc < 5 && two_cases[_i].argv[argc])
+		argc++;
+	log_setup("test", 0, LOG_LEVEL_ERROR);
+	ck_assert_int_eq(args_parse_two(argc, (char **)two_cases[_i].argv, options,
+					ARRAY_SIZE(options), "NAME", &first, &second),
+			 two_cases[_i].result);
+	ck_assert_pstr_eq(first, two_cases[_i].first);
+	ck_assert_pstr_eq(second, two_cases[_i].second);
+}
+END_TEST
+
+static const struct {
 	const char *text;
 	bool ready, failed;
 	const char *node;
@@ -425,6 +455,7 @@ static TCase *words_case(void)
 	tcase_add_loop_test(tc, typo_is_understood_when_it_is_near, 0, ARRAY_SIZE(typos));
 	tcase_add_test(tc, distance_counts_mistakes);
 	tcase_add_loop_test(tc, options_are_whole_words, 0, ARRAY_SIZE(arg_cases));
+	tcase_add_loop_test(tc, second_argument_may_be_left_out, 0, ARRAY_SIZE(two_cases));
 	tcase_add_loop_test(tc, notices_of_the_daemon_are_understood, 0, ARRAY_SIZE(notices));
 	return tc;
 }
