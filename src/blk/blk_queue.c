@@ -51,6 +51,7 @@ struct blk_queue {
 	bool submitted;
 	bool fresh_map;
 	bool on_hold;
+	bool given_up;
 	struct blk_stats stats;
 };
 
@@ -163,6 +164,12 @@ static void slot_show(struct blk_slot *slot)
 	__atomic_store_n(&slot->gen, slot->gen + 1, __ATOMIC_RELEASE);
 }
 
+/* The backend has it. */
+static bool slot_is_shown(const struct blk_slot *slot)
+{
+	return slot->gen % 2;
+}
+
 /* Prepares the current range; the caller or a later publish commits. */
 static void slot_submit_range(struct blk_slot *slot)
 {
@@ -249,6 +256,41 @@ static void start_request(struct blk_queue *q, const struct vq_chain *chain)
 	}
 }
 
+/* Touches no slot: the one of this head may still be with the backend. */
+static void refuse_request(struct blk_queue *q, const struct vq_chain *chain)
+{
+	struct blk_req req;
+
+	blk_req_parse(q->params, chain->iov, chain->readable_cnt, chain->writable_cnt, &req);
+	stat_add(&q->stats.other_requests, 1);
+	q->unpublished_cnt++;
+	if (req.action == BLK_ACTION_DISCARD_CHAIN) {
+		vq_push(q->vq, chain->head, 0);
+		return;
+	}
+	__atomic_store_n(req.status_byte, VIRTIO_BLK_S_IOERR, __ATOMIC_RELAXED);
+	vq_push(q->vq, chain->head, 1);
+}
+
+static void slot_io_ignored(struct bdev_io *io VBLK_UNUSED, int result VBLK_UNUSED)
+{
+}
+
+void blk_queue_give_up(struct blk_queue *q)
+{
+	q->given_up = true;
+	for (unsigned int i = 0; i < q->params->queue_size; i++) {
+		struct blk_slot *slot = &q->slots[i];
+
+		if (!slot_is_shown(slot))
+			continue;
+		slot->io.done = slot_io_ignored;
+		slot_hide(slot);
+		slot_account(slot, VIRTIO_BLK_S_IOERR);
+		slot_push_status(slot, VIRTIO_BLK_S_IOERR, 0);
+	}
+}
+
 /* Again while completions inside submit more: nothing may be left behind when we sleep. */
 static void commit_submitted(struct blk_queue *q)
 {
@@ -275,7 +317,10 @@ int blk_queue_take(struct blk_queue *q)
 			break;
 		if (!cnt)
 			q->turn_ns = clock_now_ns();
-		start_request(q, &chain);
+		if (q->given_up)
+			refuse_request(q, &chain);
+		else
+			start_request(q, &chain);
 		cnt++;
 	}
 	commit_submitted(q);

@@ -127,7 +127,7 @@ void vdev_free(struct vdev *vdev)
 
 	if (!vdev)
 		return;
-	assert(vdev->state == VDEV_STOPPED);
+	assert(vdev->state == VDEV_STOPPED && !vdev->given_up);
 	for (i = 0; i < vdev->queue_cnt; i++)
 		vdev_queue_free(vdev->queues[i]);
 	if (vdev->event_fd >= 0)
@@ -148,6 +148,8 @@ int vdev_start(struct vdev *vdev, const struct vdev_ring *rings)
 {
 	unsigned int i;
 
+	if (vdev->given_up)
+		return -ESHUTDOWN;
 	if (vdev->state != VDEV_STOPPED)
 		return -EBUSY;
 	/* Relaxed: each queue sees it with its RUN. */
@@ -177,6 +179,15 @@ void vdev_stop(struct vdev *vdev)
 	vdev->state = VDEV_DRAINING;
 	/* Without a started queue nobody else would make it readable. */
 	vdev_signal(vdev->event_fd);
+}
+
+void vdev_give_up(struct vdev *vdev)
+{
+	unsigned int i;
+
+	__atomic_store_n(&vdev->given_up, true, __ATOMIC_RELAXED);
+	for (i = 0; i < vdev->queue_cnt; i++)
+		vdev_signal(vdev->queues[i]->kick_fd);
 }
 
 enum vdev_state vdev_state(const struct vdev *vdev)

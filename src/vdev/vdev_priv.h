@@ -82,6 +82,7 @@ struct vdev_queue {
 	bool quiet;		 /* takes nothing more until restarted */
 	bool redoing;		 /* counts in vdev.redoing_cnt */
 	bool on_hold;		 /* takes nothing new until that is 0 */
+	bool given_up;		 /* vdev.given_up was obeyed */
 	bool is_stuck;		 /* at the last look, a request was older than stuck_ms */
 	bool is_batch;		 /* runs under SCHED_BATCH */
 	unsigned int single_cnt; /* turns with one request, in a row */
@@ -102,6 +103,8 @@ struct vdev {
 
 	/* Control thread. */
 	enum vdev_state state;
+
+	bool given_up; /* relaxed: the control thread sets it, then signals all queues */
 
 	/*
 	 * Queues whose predecessor's requests have not all ended. The control

@@ -335,7 +335,8 @@ static void queue_finish(struct vdev_queue *q)
 	vdev_wake_set_kick(&q->wake, -1);
 	if (vq_is_started(vq))
 		vq_stop(vq);
-	if (q->map) {
+	/* A backend that was given up may still write there: it must stay what it is. */
+	if (q->map && !q->given_up) {
 		blk_queue_set_map(q->bq, NULL);
 		memmap_unref(q->map);
 		q->map = NULL;
@@ -367,11 +368,20 @@ static void queue_obey(struct vdev_queue *q)
 	}
 }
 
+static void queue_look_for_give_up(struct vdev_queue *q)
+{
+	if (q->given_up || !__atomic_load_n(&q->vdev->given_up, __ATOMIC_RELAXED))
+		return;
+	q->given_up = true;
+	blk_queue_give_up(q->bq);
+}
+
 static void queue_run(struct vdev_queue *q)
 {
 	while (q->state != VDEV_QUEUE_EXITING) {
 		bool sleep = true;
 
+		queue_look_for_give_up(q);
 		switch (q->state) {
 		case VDEV_QUEUE_RUNNING:
 			sleep = !queue_serve(q);

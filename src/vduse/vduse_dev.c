@@ -131,7 +131,7 @@ void vduse_dev_start(struct vduse_dev *dev)
 {
 	int r;
 
-	if (!dev->want_running || vdev_state(dev->vdev) != VDEV_STOPPED)
+	if (!dev->want_running || dev->given_up || vdev_state(dev->vdev) != VDEV_STOPPED)
 		return;
 	dev->retry_ns = 0;
 	r = vduse_rings_map(dev);
@@ -291,6 +291,12 @@ static void dev_drain(struct vduse_dev *dev)
 		(void)poll(&pfd, 1, -1);
 		vdev_handle_events(dev->vdev);
 	}
+}
+
+void vduse_dev_give_up(struct vduse_dev *dev)
+{
+	dev->given_up = true;
+	vdev_give_up(dev->vdev);
 }
 
 void vduse_dev_free(struct vduse_dev *dev)

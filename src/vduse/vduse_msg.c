@@ -100,7 +100,7 @@ static void msg_features_ok(struct vduse_dev *dev, uint32_t request_id, uint8_t 
 	int r;
 
 	r = vduse_ioctl(dev, VDUSE_DEV_GET_FEATURES, &features);
-	if (r < 0 || dev->reset_wanted || !features_are_fine(dev, features)) {
+	if (r < 0 || dev->reset_wanted || dev->given_up || !features_are_fine(dev, features)) {
 		msg_reply(dev, request_id, VDUSE_REQ_RESULT_FAILED);
 		dev->event(dev->ctx, VDUSE_EVENT_FEATURES_REFUSED, 0);
 		return;

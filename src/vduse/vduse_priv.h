@@ -121,6 +121,7 @@ struct vduse_dev {
 	bool want_running;    /* the driver said DRIVER_OK and did not reset since */
 	bool rings_in_use;    /* a start must go on where the ring stands, not afresh */
 	bool reset_wanted;    /* status 0 came and queues are not drained yet */
+	bool given_up;	      /* all requests fail, no driver is accepted any more */
 	bool memory_reported; /* one VDUSE_EVENT_MEMORY until something changes */
 	struct vduse_answer reset;
 	struct vduse_answer iotlb;

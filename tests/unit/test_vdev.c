@@ -33,6 +33,7 @@ static int map_err;
 static unsigned int stopped_cnt, broken_cnt, failed_cnt, map_get_cnt, stuck_cnt, unstuck_cnt;
 static unsigned int stuck_ms;
 static int last_err;
+static bool gave_up;
 
 static void signal_fd(int fd)
 {
@@ -180,6 +181,9 @@ static void teardown(void)
 {
 	unsigned int i;
 
+	/* Its threads and its memory end with the process. */
+	if (gave_up)
+		return;
 	if (vdev_state(vdev) == VDEV_RUNNING)
 		stop();
 	vdev_free(vdev);
@@ -216,7 +220,7 @@ static void kick(unsigned int idx)
 	signal_fd(conf[idx].kick_fd >= 0 ? conf[idx].kick_fd : vdev_kick_fd(vdev, idx));
 }
 
-static void wait_done(unsigned int idx, struct ring_blk_req *req)
+static void wait_status(unsigned int idx, struct ring_blk_req *req, uint8_t status)
 {
 	struct pollfd pfd = { .fd = irq_fd[idx], .events = POLLIN };
 	uint64_t cnt;
@@ -228,9 +232,14 @@ static void wait_done(unsigned int idx, struct ring_blk_req *req)
 		ck_assert_int_eq(poll(&pfd, 1, PATIENCE_MS), 1);
 		ck_assert_int_eq(read(irq_fd[idx], &cnt, sizeof(cnt)), sizeof(cnt));
 	}
-	ck_assert_uint_eq(*req->status, VIRTIO_BLK_S_OK);
+	ck_assert_uint_eq(*req->status, status);
 	ring_blk_put(rings[idx], req);
 	ring_alloc_reset(rings[idx]);
+}
+
+static void wait_done(unsigned int idx, struct ring_blk_req *req)
+{
+	wait_status(idx, req, VIRTIO_BLK_S_OK);
 }
 
 START_TEST(started_queue_looks_at_its_ring_without_a_kick)
@@ -620,6 +629,55 @@ START_TEST(stop_ends_the_wait_for_what_a_predecessor_left)
 }
 END_TEST
 
+START_TEST(given_up_requests_fail_and_so_do_later_ones)
+{
+	struct ring_blk_req held[3], later;
+	struct vdev_queue_info info;
+	unsigned int i;
+
+	fake_bdev_set_mode(fake, FAKE_BDEV_HELD);
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	for (i = 0; i < 3; i++)
+		held[i] = submit_at(0, 8 * i);
+	kick(0);
+	ck_assert(fake_bdev_wait_submitted(fake, 3, PATIENCE_MS));
+	gave_up = true;
+	vdev_give_up(vdev);
+	for (i = 0; i < 3; i++)
+		wait_status(0, &held[i], VIRTIO_BLK_S_IOERR);
+	for (i = 0; i < 2 * QUEUES; i++) {
+		later = submit(i % QUEUES);
+		kick(i % QUEUES);
+		wait_status(i % QUEUES, &later, VIRTIO_BLK_S_IOERR);
+	}
+	/* The backend comes back, too late for anybody to hear of it. */
+	fake_bdev_complete_all(fake, 0);
+	ck_assert_uint_eq(fake_bdev_submitted_cnt(fake), 3);
+	stop();
+	vdev_queue_info(vdev, 0, &info);
+	ck_assert_uint_eq(info.inflight_cnt, 0);
+	ck_assert_uint_eq(info.stats.errors[BDEV_READ], 3);
+	/* The memory stays mapped. */
+	ck_assert_ptr_eq(fake_bdev_last_map(fake), map);
+	ck_assert_int_eq(vdev_start(vdev, conf), -ESHUTDOWN);
+}
+END_TEST
+
+START_TEST(draining_ends_when_requests_are_given_up)
+{
+	struct ring_blk_req held = submit(0);
+
+	fake_bdev_set_mode(fake, FAKE_BDEV_HELD);
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	ck_assert(fake_bdev_wait_submitted(fake, 1, PATIENCE_MS));
+	vdev_stop(vdev);
+	gave_up = true;
+	vdev_give_up(vdev);
+	pump_until(&stopped_cnt, 1);
+	wait_status(0, &held, VIRTIO_BLK_S_IOERR);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("vdev");
@@ -641,6 +699,8 @@ int main(void)
 	tcase_add_test(tc, nothing_new_begins_before_what_a_predecessor_left_has_ended);
 	tcase_add_test(tc, queue_that_cannot_recover_holds_up_no_other);
 	tcase_add_test(tc, stop_ends_the_wait_for_what_a_predecessor_left);
+	tcase_add_test(tc, given_up_requests_fail_and_so_do_later_ones);
+	tcase_add_test(tc, draining_ends_when_requests_are_given_up);
 	tcase_add_test(tc, stuck_request_is_told_once_and_named_and_so_is_its_end);
 	tcase_add_test(tc, queue_that_drains_tells_what_it_waits_for);
 	tcase_add_test(tc, starts_and_stops_under_load_with_a_watcher);

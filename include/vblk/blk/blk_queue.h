@@ -90,6 +90,15 @@ int blk_queue_take(struct blk_queue *q) VBLK_MUST_CHECK;
  */
 bool blk_queue_publish(struct blk_queue *q);
 
+/*
+ * Fails every request that waits for the backend, and from now on every one that comes,
+ * with IOERR. For a device that is taken away while its backend does not answer.
+ *
+ * The backend may still be at work: neither the memory of those requests nor this queue can
+ * be given back any more, only the process can end. Not to be undone.
+ */
+void blk_queue_give_up(struct blk_queue *q);
+
 /* Requests held: popped and not yet pushed. */
 unsigned int blk_queue_inflight_cnt(const struct blk_queue *q);
 

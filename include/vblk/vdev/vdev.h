@@ -113,12 +113,20 @@ void vdev_free(struct vdev *vdev);
 /**
  * vdev_start() - run on @rings[queue_cnt]; only when STOPPED
  * Queues look at their ring once without waiting for a kick.
- * Return: 0; -EBUSY not STOPPED.
+ * Return: 0; -EBUSY not STOPPED; -ESHUTDOWN after vdev_give_up().
  */
 int vdev_start(struct vdev *vdev, const struct vdev_ring *rings) VBLK_MUST_CHECK;
 
 /* Post "stop taking, finish what you hold" to all queues. STOPPED or DRAINING: no-op. */
 void vdev_stop(struct vdev *vdev);
+
+/*
+ * Any state: all requests in flight and to come fail with IOERR, so that a device can be
+ * taken away whose backend does not answer. The backend may still be at work in the driver's
+ * memory, whose map stays referenced; hence vdev_start() is refused and vdev_free() forbidden
+ * from now on: what can follow is _exit().
+ */
+void vdev_give_up(struct vdev *vdev);
 
 enum vdev_state vdev_state(const struct vdev *vdev);
 

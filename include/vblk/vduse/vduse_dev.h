@@ -130,6 +130,9 @@ void vduse_dev_free(struct vduse_dev *dev);
  */
 int vduse_dev_set_capacity(struct vduse_dev *dev, uint64_t capacity_bytes) VBLK_MUST_CHECK;
 
+/* As vdev_give_up(); the driver is refused from now on, and vduse_dev_free() forbidden. */
+void vduse_dev_give_up(struct vduse_dev *dev);
+
 /* Poll for input (POLLIN, POLLERR), then call vduse_dev_handle(). */
 int vduse_dev_fd(const struct vduse_dev *dev);
 /* Reads and answers all messages that wait. */
