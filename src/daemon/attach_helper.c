@@ -127,6 +127,22 @@ static void attach(const struct helper_request *req, struct helper_result *res)
 	tune_disk(res->disk, req->rotational);
 }
 
+/* The kernel would write it out inside the detach, while the whole host waits. */
+static void flush(const struct helper_request *req, struct helper_result *res)
+{
+	char node[HOST_NODE_MAX + 8];
+	_cleanup_close_ int fd = -1;
+
+	res->on_bus = true;
+	if (host_vdpa_disk("", req->name, res->disk) < 0)
+		return;
+	snprintf(node, sizeof(node), "/dev/%s", res->disk);
+	fd = open(node, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0 && fsync(fd) < 0)
+		fail(res, -errno, "writes to /dev/%s that were not flushed are lost: %s", res->disk,
+		     strerror(errno));
+}
+
 static void detach(const struct helper_request *req, struct helper_result *res)
 {
 	_cleanup_close_ int claim_fd = -1;
@@ -163,10 +179,17 @@ static VBLK_NORETURN void helper_main(const struct helper_request *req, int out_
 	if (dup2(out_fd, 3) < 0)
 		_exit(1);
 	close_range(4, UINT_MAX, 0);
-	if (req->op == HELPER_ATTACH)
+	switch (req->op) {
+	case HELPER_ATTACH:
 		attach(req, &res);
-	else
+		break;
+	case HELPER_FLUSH:
+		flush(req, &res);
+		break;
+	case HELPER_DETACH:
 		detach(req, &res);
+		break;
+	}
 	_exit(write(3, &res, sizeof(res)) == sizeof(res) ? 0 : 1);
 }
 

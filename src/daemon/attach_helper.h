@@ -18,6 +18,7 @@
 
 enum helper_op {
 	HELPER_ATTACH, /* put on the bus (or find it there), bind, find the disk, tune it */
+	HELPER_FLUSH,  /* write out what the kernel has cached of the disk; takes no lock */
 	HELPER_DETACH,
 };
 

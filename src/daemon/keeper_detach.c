@@ -42,19 +42,18 @@ static bool has_stuck_request(struct keeper *keeper)
 	return false;
 }
 
-static void detach_refused(struct keeper *keeper, const struct helper_result *res);
-
 static int on_detach_wait(sd_event_source *source, uint64_t usec, void *userdata);
 
 static void try_detach(struct keeper *keeper)
 {
 	uint64_t limit_ms = keeper->detach_timeout_ms ? keeper->detach_timeout_ms : STUCK_MS;
 	uint64_t waited_ms = (clock_now_ns() - keeper->detach_since_ns) / NSEC_PER_MSEC;
-	struct helper_result stuck = { .error = -ETIMEDOUT, .on_bus = true };
+	char why[LINK_TEXT_MAX];
 
 	if (!has_stuck_request(keeper)) {
 		keeper->detach_since_ns = 0;
-		keeper_start_helper(keeper, HELPER_DETACH, keeper->detach_force);
+		keeper_start_helper(keeper, keeper->given_up ? HELPER_DETACH : HELPER_FLUSH,
+				    keeper->detach_force);
 		return;
 	}
 	if (waited_ms < limit_ms) {
@@ -64,10 +63,10 @@ static void try_detach(struct keeper *keeper)
 	}
 	keeper->detach_since_ns = 0;
 	snprintf(
-		stuck.text, sizeof(stuck.text),
+		why, sizeof(why),
 		"a request has not ended for %u s: the backend does not answer, and the kernel would wait for it",
 		(unsigned int)(waited_ms / MSEC_PER_SEC));
-	detach_refused(keeper, &stuck);
+	keeper_detach_refused(keeper, -ETIMEDOUT, why);
 }
 
 static int on_detach_wait(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
@@ -98,6 +97,8 @@ static int on_retry_detach(sd_event_source *source VBLK_UNUSED, uint64_t usec VB
 
 	if (keeper_can_detach(keeper))
 		keeper_begin_detach(keeper, false, 0);
+	else if (keeper->state == KEEPER_READY)
+		keeper_retry_detach(keeper);
 	return 0;
 }
 
@@ -106,18 +107,25 @@ void keeper_retry_detach(struct keeper *keeper)
 	(void)keeper_arm_timer(keeper, &keeper->retry_source, DETACH_RETRY_US, on_retry_detach);
 }
 
-static void detach_refused(struct keeper *keeper, const struct helper_result *res)
+void keeper_detach_refused(struct keeper *keeper, int error, const char *why)
 {
 	keeper->state = KEEPER_READY;
 	keeper_publish_state(keeper);
-	keeper_answer_detach(keeper, res->error, res->text);
+	keeper_answer_detach(keeper, error, why);
 	if (!keeper->stop_pending)
 		return;
 	/* Taking the disk from under its users would lose what they have not written. */
-	if (strcmp(keeper->told_refused, res->text) != 0)
-		log_warning("cannot stop yet: %s; stopping as soon as it is free", res->text);
-	snprintf(keeper->told_refused, sizeof(keeper->told_refused), "%s", res->text);
+	if (strcmp(keeper->told_refused, why) != 0)
+		log_warning("cannot stop yet: %s; stopping as soon as it is free", why);
+	snprintf(keeper->told_refused, sizeof(keeper->told_refused), "%s", why);
 	keeper_retry_detach(keeper);
+}
+
+void keeper_flush_done(struct keeper *keeper, const struct helper_result *res)
+{
+	if (res->error < 0 && res->error != -ECHILD)
+		log_warning("%s", res->text);
+	keeper_start_helper(keeper, HELPER_DETACH, keeper->detach_force);
 }
 
 void keeper_detach_done(struct keeper *keeper, const struct helper_result *res)
@@ -128,7 +136,7 @@ void keeper_detach_done(struct keeper *keeper, const struct helper_result *res)
 		return;
 	}
 	if (res->on_bus)
-		detach_refused(keeper, res);
+		keeper_detach_refused(keeper, res->error, res->text);
 	else
 		keeper_finish(keeper, keeper->exit_code);
 }
@@ -142,6 +150,8 @@ void keeper_on_detach_asked(struct keeper *keeper, bool force, uint32_t timeout_
 		keeper_answer_detach(keeper, -EAGAIN,
 				     keeper->state == KEEPER_ATTACHING
 					     ? "it is being attached; try again"
+				     : keeper->state == KEEPER_READY
+					     ? "its backend has not answered an earlier detach yet"
 					     : "it is being detached already");
 }
 

@@ -4,28 +4,65 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "vblk/util/log.h"
 
+/* How long the kernel may take to come back when no request holds it up any more. */
+#define GIVEN_UP_TIMEOUT_US (10 * USEC_PER_SEC)
+
+static int on_helper_late(sd_event_source *source, uint64_t usec, void *userdata);
+
+/*
+ * The kernel waits for requests of this disk and holds locks of the whole host
+ * meanwhile. The disk is going away in either case: its requests fail.
+ */
+static void give_up(struct keeper *keeper)
+{
+	keeper->given_up = true;
+	keeper_send_give_up(keeper);
+	(void)keeper_arm_timer(keeper, &keeper->helper_deadline, GIVEN_UP_TIMEOUT_US,
+			       on_helper_late);
+}
+
+static void call_is_late(struct keeper *keeper)
+{
+	bool attach = keeper->helper_op == HELPER_ATTACH;
+
+	if (!keeper->given_up && !(attach && keeper->adopted)) {
+		log_error("the kernel has not %s the device in time: failing the I/O it waits for",
+			  attach ? "attached" : "detached");
+		if (attach)
+			keeper_report_failure(keeper);
+		give_up(keeper);
+		return;
+	}
+	log_error("the kernel does not come back; serving the device until it does");
+	if (attach)
+		keeper_report_failure(keeper);
+	else
+		keeper_answer_detach(keeper, -ETIMEDOUT,
+				     "the kernel has not come back in time; it goes on trying");
+}
+
 static int on_helper_late(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
 			  void *userdata)
 {
 	struct keeper *keeper = userdata;
-	const char *what = keeper->helper_op == HELPER_ATTACH ? "attached" : "detached";
 
 	keeper->late = true;
-	log_error(
-		"the kernel has not %s the device in time; going on serving it until the kernel comes back",
-		what);
-	if (keeper->helper_op == HELPER_ATTACH)
-		keeper_report_failure(keeper);
-	else
-		keeper_answer_detach(
-			keeper, -ETIMEDOUT,
-			"the kernel has not come back in time (I/O that does not end?); it goes on trying");
+	if (keeper->helper_op != HELPER_FLUSH) {
+		call_is_late(keeper);
+		return 0;
+	}
+	/* It ends when the backend comes back, without having begun the detach. */
+	(void)kill(keeper->helper_pid, SIGKILL);
+	keeper_detach_refused(
+		keeper, -ETIMEDOUT,
+		"what was written to the disk has not reached the backend in time, which does not answer");
 	return 0;
 }
 
@@ -44,21 +81,30 @@ static int on_helper(sd_event_source *source VBLK_UNUSED, int fd, uint32_t reven
 {
 	struct keeper *keeper = userdata;
 	struct helper_result res;
+	bool late = keeper->late;
 
 	helper_result_read(fd, &res);
 	(void)waitpid(keeper->helper_pid, NULL, 0);
 	forget_helper(keeper);
-	if (keeper->helper_op == HELPER_ATTACH)
+	switch (keeper->helper_op) {
+	case HELPER_ATTACH:
 		keeper_attach_done(keeper, &res);
-	else
+		break;
+	case HELPER_FLUSH:
+		if (!late)
+			keeper_flush_done(keeper, &res);
+		break;
+	case HELPER_DETACH:
 		keeper_detach_done(keeper, &res);
+		break;
+	}
 	keeper->late = false;
 	return 0;
 }
 
 static uint64_t helper_limit_us(const struct keeper *keeper)
 {
-	if (keeper->helper_op == HELPER_DETACH && keeper->detach_timeout_ms)
+	if (keeper->helper_op != HELPER_ATTACH && keeper->detach_timeout_ms)
 		return keeper->detach_timeout_ms * USEC_PER_MSEC;
 	return keeper->config->attach_timeout_s * USEC_PER_SEC;
 }

@@ -63,6 +63,7 @@ struct keeper_resize {
  * @detach_since_ns: a detach waits for requests to end since then, 0 = none does
  * @detach_oldest: the oldest request of each queue at that time
  * @late: the running helper is over its time, which was reported
+ * @given_up: an attach or detach hung on the backend: each worker is told to fail all requests
  * @busy_since_ns: a new worker waits for a dead one's I/O since then, 0 = none does
  * @worker_failures: workers in a row that died before they served, SIGKILL aside
  */
@@ -86,6 +87,7 @@ struct keeper {
 	bool stop_pending;
 	bool detach_asked;
 	bool late;
+	bool given_up;
 	bool detach_force;
 	uint32_t detach_timeout_ms;
 	uint64_t detach_since_ns;
@@ -137,7 +139,10 @@ bool keeper_can_detach(const struct keeper *keeper);
 void keeper_begin_detach(struct keeper *keeper, bool force, uint32_t timeout_ms);
 /* In a while, if it still can then. */
 void keeper_retry_detach(struct keeper *keeper);
+void keeper_flush_done(struct keeper *keeper, const struct helper_result *res);
 void keeper_detach_done(struct keeper *keeper, const struct helper_result *res);
+/* It goes on as before; tried again when the keeper wants to end. Logs then. */
+void keeper_detach_refused(struct keeper *keeper, int error, const char *why);
 /* Tells the client that asked, if one did, that nothing came of it. */
 void keeper_answer_detach(struct keeper *keeper, int error, const char *text);
 void keeper_on_detach_asked(struct keeper *keeper, bool force, uint32_t timeout_ms);
@@ -150,7 +155,7 @@ void keeper_on_resize_asked(struct keeper *keeper, const struct resize_request *
 void keeper_use_capacity(struct keeper *keeper, uint64_t capacity_bytes);
 
 /* keeper_helper.c */
-/* What comes of it goes to keeper_attach_done() or keeper_detach_done(). Logs. */
+/* What comes of it goes to keeper_attach_done(), _flush_done() or _detach_done(). Logs. */
 void keeper_start_helper(struct keeper *keeper, enum helper_op op, bool force);
 
 /* keeper_worker.c */
@@ -163,6 +168,7 @@ void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed);
 /* Logs and returns -errno; -EBUSY, unlogged, while I/O of a dead worker has not ended. */
 int keeper_fork_worker(struct keeper *keeper) VBLK_MUST_CHECK;
 void keeper_send(struct keeper *keeper, const struct link_msg *msg);
+void keeper_send_give_up(struct keeper *keeper);
 /* Tells the worker and state.json how things are. */
 void keeper_publish_state(struct keeper *keeper);
 const char *keeper_state_str(const struct keeper *keeper);

@@ -31,6 +31,13 @@ void keeper_send(struct keeper *keeper, const struct link_msg *msg)
 		(void)link_send(keeper->link_fd, msg);
 }
 
+void keeper_send_give_up(struct keeper *keeper)
+{
+	const struct link_msg msg = { .type = LINK_GIVE_UP };
+
+	keeper_send(keeper, &msg);
+}
+
 void keeper_publish_state(struct keeper *keeper)
 {
 	struct link_msg msg = { .type = LINK_STATE, .number = keeper->restarts };

@@ -17,6 +17,8 @@
 void keeper_on_serving(struct keeper *keeper)
 {
 	keeper->worker_failures = 0;
+	if (keeper->given_up)
+		keeper_send_give_up(keeper);
 	if (keeper->state == KEEPER_STARTING) {
 		if (keeper->stop_pending && !keeper->adopted)
 			keeper_finish(keeper, EXIT_SUCCESS);

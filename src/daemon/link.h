@@ -25,6 +25,7 @@ enum link_type {
 	LINK_DETACH_FAILED, /* @error, @text: why; the device goes on */
 	LINK_DETACHED,	    /* the device is off the bus: let go of it and exit */
 	LINK_RESIZED, /* the disk has @size_bytes, or @error, @text; @flag: would cut blocks off */
+	LINK_GIVE_UP, /* the kernel waits too long for the backend: fail all requests */
 };
 
 struct link_msg {

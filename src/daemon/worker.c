@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "privileges.h"
 #include "stuck.h"
@@ -151,6 +152,12 @@ static void handle_link(struct worker *worker, const struct link_msg *msg)
 		if (worker->params->config->detached && !strcmp(msg->text, "ready"))
 			log_leave_terminal();
 		return;
+	case LINK_GIVE_UP:
+		log_error(
+			"the backend does not answer while the kernel waits for it: all its requests fail from now on");
+		worker->given_up = true;
+		vduse_dev_give_up(worker->dev);
+		return;
 	case LINK_DETACH_FAILED:
 		detach_failed(worker, msg);
 		return;
@@ -268,6 +275,9 @@ int worker_main(const struct worker_params *params)
 	(void)link_send(params->link_fd, &serving);
 	r = sd_event_loop(worker.event);
 	worker_control_stop(&worker);
+	/* The backend may still write to our memory: it must not become anything else. */
+	if (worker.given_up)
+		_exit(r < 0 ? EXIT_FAILURE : r);
 	vduse_dev_free(worker.dev);
 	return r < 0 ? EXIT_FAILURE : r;
 }

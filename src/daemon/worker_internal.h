@@ -40,6 +40,7 @@ struct worker {
 	char state[LINK_TEXT_MAX];
 	char disk[HOST_NODE_MAX];
 	unsigned int restarts;
+	bool given_up;
 	struct control_client clients[CONTROL_CLIENTS_MAX];
 };
 
