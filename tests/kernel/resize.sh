@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# timeout: 300
+# timeout: 400
 # A disk gets another size while it is used: a file grown by truncate and by
 # SIZE, a loop device, ext4 and XFS grown under verified load, the refusals and
 # --force, an orphan whose image changed, and SIGKILL of worker, keeper or both
@@ -16,12 +16,19 @@ MIB=1048576
 
 kernel_mib()
 {
-	printf '%d' $(($(sysfs size) * 512 / MIB))
+	printf '%d' $(($(<"/sys/block/${disk##*/}/size") * 512 / MIB))
+}
+
+# size_in TEXT: "size_bytes" of a JSON object, in MiB; without a process
+size_in()
+{
+	[[ $1 =~ \"size_bytes\":\ ([0-9]+) ]] || fail "no size in: $1"
+	printf '%d' $((BASH_REMATCH[1] / MIB))
 }
 
 show_mib()
 {
-	printf '%d' $(($(vblkctl show --json rs | jq .size_bytes) / MIB))
+	size_in "$(vblkctl show --json rs)"
 }
 
 # has_size MIB: so say kernel, daemon and state file
@@ -29,7 +36,7 @@ has_size()
 {
 	assert_eq "$(kernel_mib)" "$1" "MiB as the kernel shows"
 	assert_eq "$(show_mib)" "$1" "MiB as show tells"
-	assert_eq "$(($(state rs size_bytes) / MIB))" "$1" "MiB in the state file"
+	assert_eq "$(size_in "$(<"$RUN_DIR/rs/state.json")")" "$1" "MiB in the state file"
 }
 
 # says REGEX COMMAND...: succeeds, with one line on stdout and nothing on stderr
@@ -229,44 +236,54 @@ agree()
 	[ "$(kernel_mib)" = "$(show_mib)" ]
 }
 
-# The victims die at a random moment of a resize.
+now_ms()
+{
+	awk '{ printf "%d\n", $1 * 1000 }' /proc/uptime
+}
+
+# kill_in_resize MIB WHO: they die at a random moment of a resize to that size
 kill_in_resize()
 {
-	local new=$(($1 + 1)) victims=$2 i client
+	local new=$1 who=$2 ms=$((RANDOM % took)) s client pids
 
 	fio_runs || { end_fio; start_fio "$disk" --loops=10; }
 	keeper=$(state rs pid)
 	worker=$(state rs worker_pid)
+	case $who in
+	worker) pids=("$worker") ;;
+	keeper) pids=("$keeper") ;;
+	both) pids=("$keeper" "$worker") ;;
+	esac
+	printf -v s '%d.%03d' $((ms / 1000)) $((ms % 1000))
 	vblkctl resize rs "${new}M" >"$work/resize.log" 2>&1 &
 	client=$!
-	for ((i = RANDOM % 400; i > 0; i--)); do :; done
-	# shellcheck disable=SC2086 # one or two
-	kill -KILL $victims
-	if [[ $victims = *"$keeper"* ]]; then
+	read -rt "$s" -u "$never" || :
+	kill -KILL "${pids[@]}"
+	if [ "$who" = worker ]; then
+		wait_until 30 has_new_worker
+		# It was asked again, if need be.
+		wait "$client" || { cat "$work/resize.log"; fail "resize failed"; }
+	else
 		wait_until 10 pid_is_gone "$keeper"
 		wait "$client" || :
-		attach rs --queues=2 "$image"
-	else
-		wait_until 30 has_new_worker
-		wait "$client" || { cat "$work/resize.log"; fail "resize failed"; }
+		attach rs --queues=2 "$image" 2>"$work/attach.log"
 	fi
 	# Decided or not, all of them know the same.
 	wait_until 20 agree
-	[[ $(kernel_mib) =~ ^($1|$new)$ ]] || fail "$(kernel_mib) MiB, not $1 or $new"
-	printf 'killed %s: %s of %s MiB\n' "$victims" "$(kernel_mib)" "$new"
+	printf '%s killed after %d of %d ms: %d of %d MiB\n' "$who" "$ms" "$took" "$(kernel_mib)" "$new"
+	[[ $(kernel_mib) =~ ^($((new - 1))|$new)$ ]] || fail "$(kernel_mib) MiB"
 	says "is ${new}M" vblkctl resize rs "${new}M"
 	has_size "$new"
 	write_at $((new - 1))
 }
 
 start_fio "$disk" --loops=10
+took=$(now_ms)
+says 'is 65M now' vblkctl resize rs 65M
+took=$(($(now_ms) - took))
+victims=(worker keeper worker both)
 for ((n = 0; n < kills; n++)); do
-	case $((n % 4)) in
-	0 | 2) victims=$(state rs worker_pid) ;;
-	1) victims=$(state rs pid) ;;
-	3) victims="$(state rs pid) $(state rs worker_pid)" ;;
-	esac
-	kill_in_resize $((64 + n)) "$victims"
+	kill_in_resize $((66 + n)) "${victims[n % 4]}"
 done
 end_fio
 detach rs
