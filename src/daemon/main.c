@@ -25,6 +25,7 @@ int main(int argc, char **argv)
 		break;
 	case OPTIONS_RUN:
 		log_set_level(config.log_level);
+		log_set_tag(config.name);
 		if (config.detached)
 			log_set_targets(LOG_TARGET_STDERR | LOG_TARGET_SYSLOG);
 		code = keeper_run(&config);

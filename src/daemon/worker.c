@@ -2,6 +2,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,8 @@
 /* A reset is answered at the latest at this share of the kernel's patience. */
 #define DRAIN_SHARE_PERCENT  80u
 #define DEADLINE_ACCURACY_US 1000u
+#define COMPLAINTS_BURST     10u
+#define COMPLAINTS_INTERVAL  (60 * NSEC_PER_SEC)
 /* What was refused for a request that stands still names those of this age. */
 #define DETACH_STUCK_MS 1000u
 
@@ -33,10 +36,33 @@ static void stuck_log(const struct worker *worker, unsigned int queue_idx)
 			queue_idx, stuck_text(&list, text), worker->params->config->name);
 }
 
+static bool is_complaint(enum vduse_event event)
+{
+	return event == VDUSE_EVENT_RESET_TIMEOUT || event == VDUSE_EVENT_FEATURES_REFUSED ||
+	       event == VDUSE_EVENT_DRIVER_FAILED || event == VDUSE_EVENT_QUEUE_BROKEN ||
+	       event == VDUSE_EVENT_MEMORY;
+}
+
+/* What a driver does wrong it can do again at once, for ever. */
+static bool may_complain(struct worker *worker)
+{
+	struct ratelimit *limit = &worker->complaints;
+
+	if (!ratelimit_allows(limit, clock_now_ns()))
+		return false;
+	if (limit->suppressed)
+		log_warning("%" PRIu64 " more messages about the driver were left out",
+			    limit->suppressed);
+	limit->suppressed = 0;
+	return true;
+}
+
 static void on_event(void *ctx, enum vduse_event event, int arg)
 {
 	struct worker *worker = ctx;
 
+	if (is_complaint(event) && !may_complain(worker))
+		return;
 	switch (event) {
 	case VDUSE_EVENT_DRIVER_OK:
 		log_debug("the driver is ready");
@@ -248,7 +274,11 @@ static int start_device(struct worker *worker)
 
 int worker_main(const struct worker_params *params)
 {
-	struct worker worker = { .params = params, .state = "starting" };
+	struct worker worker = {
+		.params = params,
+		.state = "starting",
+		.complaints = { .interval_ns = COMPLAINTS_INTERVAL, .burst = COMPLAINTS_BURST },
+	};
 	struct link_msg serving = { .type = LINK_SERVING };
 	int r;
 

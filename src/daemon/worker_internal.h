@@ -12,6 +12,7 @@
 
 #include "link.h"
 #include "vblk/control/varlink.h"
+#include "vblk/util/ratelimit.h"
 #include "worker.h"
 
 #define CONTROL_CLIENTS_MAX 16u
@@ -29,6 +30,7 @@ struct control_client {
 /**
  * struct worker - the process
  * @state, @disk, @restarts: as the keeper said last, for status displays
+ * @complaints: about the driver
  */
 struct worker {
 	const struct worker_params *params;
@@ -41,6 +43,7 @@ struct worker {
 	char disk[HOST_NODE_MAX];
 	unsigned int restarts;
 	bool given_up;
+	struct ratelimit complaints;
 	struct control_client clients[CONTROL_CLIENTS_MAX];
 };
 

@@ -67,7 +67,7 @@ static void emit(enum log_level level, const char *text)
 	if (!(conf.targets & LOG_TARGET_STDERR))
 		return;
 	/* One write a line: lines of several processes do not mix. */
-	len = snprintf(line, sizeof(line), "%s: %s%s\n", conf.ident, conf.tag, text);
+	len = snprintf(line, sizeof(line), "%s: %s\n", conf.ident, text);
 	if (len > 0 && write(STDERR_FILENO, line, (size_t)len) < 0)
 		return;
 }

@@ -36,7 +36,10 @@ void log_set_targets(unsigned int targets);
 /* Only syslog from now on, and standard output and error lead nowhere. */
 void log_leave_terminal(void);
 void log_set_level(enum log_level max_level);
-/* Prefixes every later message with "@tag: "; copied; NULL removes it. */
+/*
+ * Prefixes every later message in syslog with "@tag: "; copied; NULL removes it. A terminal
+ * does without: whoever typed the command knows which device it is about.
+ */
 void log_set_tag(const char *tag);
 
 void log_msg(enum log_level level, const char *fmt, ...) VBLK_PRINTF(2, 3);

@@ -8,7 +8,7 @@
 
 /**
  * struct ratelimit - at most @burst messages in @interval_ns; one thread
- * @suppressed: how many were not let through since the last that was
+ * @suppressed: how many were not let through; for the caller to tell and set to 0
  */
 struct ratelimit {
 	uint64_t interval_ns;
