@@ -29,5 +29,6 @@ int cmd_detach(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_resize(int argc, char **argv);
 int cmd_show(int argc, char **argv);
+int cmd_upgrade(int argc, char **argv);
 
 #endif

@@ -120,6 +120,7 @@ static const char *const fields[] = {
 	"worker_pid",
 	"version",
 	"restarts",
+	"upgrades",
 	"started_at",
 };
 

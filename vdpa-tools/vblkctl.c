@@ -31,6 +31,9 @@ static const struct command commands[] = {
 	{ "show", cmd_show, "[--json] NAME", "show everything known of a device",
 	  "  NAME is a device's name or node (/dev/vda).\n"
 	  "    --json            the same as a JSON object\n" },
+	{ "upgrade", cmd_upgrade, "NAME", "replace the running daemon by the installed one",
+	  "  NAME is a device's name or node (/dev/vda), which stays, also under load: I/O pauses\n"
+	  "  for some milliseconds. A new vblkd that cannot take over leaves everything as it was.\n" },
 };
 
 static void print_usage(FILE *f)

@@ -120,6 +120,34 @@ int bdev_resize(struct bdev *bdev, const char *spec, uint64_t want_bytes, uint64
 	return 0;
 }
 
+int bdev_hand_over(const struct bdev *bdev, struct bdev_handover *ret_handover)
+{
+	if (!bdev->ops->hand_over || !bdev->ops->take_over)
+		return -EOPNOTSUPP;
+	*ret_handover = (struct bdev_handover){
+		.kind = bdev->ops->name,
+		.limits = bdev->limits,
+		.length_align_bytes = 1,
+	};
+	bdev->ops->hand_over(bdev, ret_handover);
+	return 0;
+}
+
+int bdev_take_over(const struct bdev_params *params, const struct bdev_handover *handover,
+		   struct bdev **ret_bdev)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(registry); i++) {
+		const struct bdev_ops *ops = registry[i].ops;
+
+		if (strcmp(ops->name, handover->kind) != 0)
+			continue;
+		if (!ops->take_over)
+			return -EOPNOTSUPP;
+		return ops->take_over(params, handover, ret_bdev);
+	}
+	return -EINVAL;
+}
+
 int bdev_queue_new(struct bdev *bdev, struct loop *loop, unsigned int depth,
 		   struct bdev_queue **ret_bq)
 {

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -99,6 +100,34 @@ static int mem_resize(struct bdev *bdev, uint64_t want_bytes, uint64_t *ret_size
 	const struct mem_bdev *m = container_of(bdev, struct mem_bdev, base);
 
 	return bdev_file_resize(m->fd, bdev->limits.read_only, want_bytes, ret_size_bytes);
+}
+
+static void mem_hand_over(const struct bdev *bdev, struct bdev_handover *ret_handover)
+{
+	ret_handover->fds[0] = container_of(bdev, const struct mem_bdev, base)->fd;
+	ret_handover->fd_cnt = 1;
+}
+
+static int mem_take_over(const struct bdev_params *params VBLK_UNUSED,
+			 const struct bdev_handover *handover, struct bdev **ret_bdev)
+{
+	struct mem_bdev *m;
+	struct stat st;
+
+	if (handover->fd_cnt != 1)
+		return -EINVAL;
+	if (fstat(handover->fds[0], &st) < 0)
+		return -errno;
+	if ((uint64_t)st.st_size < handover->limits.capacity_bytes)
+		return -EINVAL;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return -ENOMEM;
+	m->base.ops = &bdev_mem_ops;
+	m->base.limits = handover->limits;
+	m->fd = handover->fds[0];
+	*ret_bdev = &m->base;
+	return 0;
 }
 
 static int mem_queue_new(struct bdev *bdev VBLK_UNUSED, struct loop *loop VBLK_UNUSED,
@@ -201,6 +230,8 @@ const struct bdev_ops bdev_mem_ops = {
 	.open = mem_open,
 	.close = mem_close,
 	.resize = mem_resize,
+	.hand_over = mem_hand_over,
+	.take_over = mem_take_over,
 	.queue_new = mem_queue_new,
 	.queue_free = mem_queue_free,
 	.map_changed = mem_map_changed,

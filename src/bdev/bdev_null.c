@@ -45,6 +45,27 @@ static int null_resize(struct bdev *bdev, uint64_t want_bytes, uint64_t *ret_siz
 	return 0;
 }
 
+static void null_hand_over(const struct bdev *bdev VBLK_UNUSED,
+			   struct bdev_handover *ret_handover VBLK_UNUSED)
+{
+}
+
+static int null_take_over(const struct bdev_params *params VBLK_UNUSED,
+			  const struct bdev_handover *handover, struct bdev **ret_bdev)
+{
+	struct bdev *bdev;
+
+	if (handover->fd_cnt)
+		return -EINVAL;
+	bdev = calloc(1, sizeof(*bdev));
+	if (!bdev)
+		return -ENOMEM;
+	bdev->ops = &bdev_null_ops;
+	bdev->limits = handover->limits;
+	*ret_bdev = bdev;
+	return 0;
+}
+
 static int null_queue_new(struct bdev *bdev VBLK_UNUSED, struct loop *loop VBLK_UNUSED,
 			  unsigned int depth VBLK_UNUSED, struct bdev_queue **ret_bq)
 {
@@ -89,6 +110,8 @@ const struct bdev_ops bdev_null_ops = {
 	.open = null_open,
 	.close = null_close,
 	.resize = null_resize,
+	.hand_over = null_hand_over,
+	.take_over = null_take_over,
 	.queue_new = null_queue_new,
 	.queue_free = null_queue_free,
 	.map_changed = null_map_changed,

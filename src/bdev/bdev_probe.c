@@ -212,6 +212,17 @@ static int probe_facts(struct uring_bdev *dev, const struct stat *st, const char
 	return dev->base.limits.direct ? probe_direct(dev, path, facts, why) : 0;
 }
 
+int uring_probe_type(struct uring_bdev *dev)
+{
+	struct stat st;
+
+	if (fstat(dev->fd, &st) < 0)
+		return -errno;
+	dev->is_block = S_ISBLK(st.st_mode);
+	dev->is_ram_fs = !dev->is_block && on_ram_fs(dev->fd);
+	return 0;
+}
+
 int uring_probe(struct uring_bdev *dev, const struct bdev_params *params, const char *path,
 		char why[BDEV_WHY_MAX])
 {
@@ -220,12 +231,11 @@ int uring_probe(struct uring_bdev *dev, const struct bdev_params *params, const 
 	struct stat st;
 	int r;
 
-	if (fstat(dev->fd, &st) < 0) {
+	r = uring_probe_type(dev);
+	if (r == 0 && fstat(dev->fd, &st) < 0)
 		r = -errno;
+	if (r < 0)
 		return bdev_why(why, r, "cannot look at '%s': %s", path, strerror(-r));
-	}
-	dev->is_block = S_ISBLK(st.st_mode);
-	dev->is_ram_fs = !dev->is_block && on_ram_fs(dev->fd);
 	dev->dio_mem_align_bytes = 1;
 	dev->dio_len_align_bytes = 1;
 	r = probe_facts(dev, &st, path, &facts, why);

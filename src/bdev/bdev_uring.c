@@ -188,6 +188,48 @@ static int uring_resize(struct bdev *bdev, uint64_t want_bytes, uint64_t *ret_si
 	return bdev_file_resize(dev->fd, bdev->limits.read_only, want_bytes, ret_size_bytes);
 }
 
+static void uring_hand_over(const struct bdev *bdev, struct bdev_handover *ret_handover)
+{
+	const struct uring_bdev *dev = container_of(bdev, const struct uring_bdev, base);
+
+	ret_handover->length_align_bytes = dev->dio_len_align_bytes;
+	ret_handover->fds[ret_handover->fd_cnt++] = dev->fd;
+	for (unsigned int i = 0; i < dev->queue_cnt; i++)
+		ret_handover->fds[ret_handover->fd_cnt++] = dev->queue_fds[i];
+}
+
+/* The lock is the open file's and came with it. */
+static int uring_take_over(const struct bdev_params *params, const struct bdev_handover *handover,
+			   struct bdev **ret_bdev)
+{
+	struct uring_bdev *dev;
+	int r;
+
+	if (handover->fd_cnt != params->queue_cnt + 1)
+		return -EINVAL;
+	dev = calloc(1, sizeof(*dev));
+	if (!dev)
+		return -ENOMEM;
+	dev->base.ops = &bdev_uring_ops;
+	dev->base.limits = handover->limits;
+	dev->fd = handover->fds[0];
+	dev->writethrough = params->writethrough;
+	dev->discard = params->discard;
+	dev->dio_mem_align_bytes = handover->limits.buf_align_bytes;
+	dev->dio_len_align_bytes = handover->length_align_bytes;
+	r = uring_probe_type(dev);
+	if (r == 0)
+		dev->queue_fds = calloc(params->queue_cnt, sizeof(*dev->queue_fds));
+	if (r < 0 || (params->queue_cnt && !dev->queue_fds)) {
+		free(dev);
+		return r < 0 ? r : -ENOMEM;
+	}
+	dev->queue_cnt = params->queue_cnt;
+	memcpy(dev->queue_fds, handover->fds + 1, dev->queue_cnt * sizeof(*dev->queue_fds));
+	*ret_bdev = &dev->base;
+	return 0;
+}
+
 /* --- queue --- */
 
 static void uring_queue_free(struct bdev_queue *bq)
@@ -419,6 +461,8 @@ const struct bdev_ops bdev_uring_ops = {
 	.open = uring_open,
 	.close = uring_close,
 	.resize = uring_resize,
+	.hand_over = uring_hand_over,
+	.take_over = uring_take_over,
 	.queue_new = uring_queue_new,
 	.queue_free = uring_queue_free,
 	.map_changed = uring_map_changed,

@@ -210,6 +210,9 @@ void uring_range_start(struct uring_slot *slot);
 int uring_probe(struct uring_bdev *dev, const struct bdev_params *params, const char *path,
 		char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
 
+/* Fills what kind of file dev->fd is. Return: 0 or -errno. */
+int uring_probe_type(struct uring_bdev *dev) VBLK_MUST_CHECK;
+
 /* --- bdev_lock.c --- */
 
 /* Return: 0; -EBUSY or other -errno with @why. The lock lasts as long as the open file. */

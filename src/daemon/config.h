@@ -23,6 +23,8 @@
  * @msg_timeout_s: how long the kernel waits for an answer, never 0
  * @bounce_bytes: 0 = the kernel's default
  * @attach_timeout_s: when a start that hangs is reported
+ * @handover_fd: record of the program that runs now, -1 = a start of its own
+ * @handover_check: only say whether it could be taken over
  * @detached: started by vblkctl: log to syslog, to stderr only until ready
  */
 struct vblkd_config {
@@ -39,6 +41,8 @@ struct vblkd_config {
 	uint32_t attach_timeout_s;
 	enum log_level log_level;
 	bool detached;
+	int handover_fd;
+	bool handover_check;
 };
 
 /* Every default, and no name, serial or backend. */

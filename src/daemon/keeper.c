@@ -4,11 +4,14 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "keeper_internal.h"
 #include "privileges.h"
 #include "vblk/util/log.h"
+#include "vblk/util/math.h"
 
 /* 0 would mean a quarter of a second, which applications would notice at a restart. */
 #define TIMER_ACCURACY_US 1u
@@ -59,7 +62,7 @@ static int add_sources(struct keeper *keeper)
 	return r < 0 ? r : 0;
 }
 
-static int run(struct keeper *keeper)
+static int begin(struct keeper *keeper)
 {
 	int r;
 
@@ -72,17 +75,22 @@ static int run(struct keeper *keeper)
 	r = add_sources(keeper);
 	if (r < 0)
 		return log_errno(r, "cannot set up the event loop");
-	r = keeper_start_worker(keeper);
-	if (r < 0)
-		return r;
-	keeper_publish_state(keeper);
-	return sd_event_loop(keeper->event);
+	return 0;
 }
 
-int keeper_run(const struct vblkd_config *config)
+/* A package manager puts a new file at the path of the one that runs. */
+static void find_program(struct keeper *keeper)
 {
-	struct keeper keeper = {
+	ssize_t len = readlink("/proc/self/exe", keeper->program, sizeof(keeper->program) - 1);
+
+	keeper->program[MAX(len, 0)] = '\0';
+}
+
+static void init(struct keeper *keeper, const struct vblkd_config *config, char **argv)
+{
+	*keeper = (struct keeper){
 		.config = config,
+		.argv = argv,
 		.dir = { .fd = -1, .lock_fd = -1 },
 		.ctl_fd = -1,
 		.listen_fd = -1,
@@ -90,13 +98,54 @@ int keeper_run(const struct vblkd_config *config)
 		.link_fd = -1,
 		.helper_fd = -1,
 		.resize = { .fd = -1 },
-		.started_at = time(NULL),
+		.trial_fd = -1,
 	};
+}
+
+int keeper_run(const struct vblkd_config *config, char **argv)
+{
+	struct keeper keeper;
 	int r;
 
+	init(&keeper, config, argv);
+	keeper.started_at = time(NULL);
+	find_program(&keeper);
 	r = keeper_setup(&keeper);
 	if (r == 0)
-		r = run(&keeper);
+		r = begin(&keeper);
+	if (r == 0)
+		r = keeper_start_worker(&keeper);
+	if (r == 0)
+		r = sd_event_loop(keeper.event);
 	keeper_remove(&keeper);
+	return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int keeper_run_handover(int fd, char **argv)
+{
+	char why[BDEV_WHY_MAX] = "";
+	struct handover handover;
+	struct keeper keeper;
+	int r;
+
+	r = handover_read(fd, &handover, why);
+	if (r < 0) {
+		log_error("%s", why[0] ? why : strerror(-r));
+		return EXIT_FAILURE;
+	}
+	close(fd);
+	init(&keeper, &handover.config, argv);
+	r = keeper_resume(&keeper, &handover);
+	if (r == 0)
+		r = begin(&keeper);
+	if (r == 0)
+		r = keeper_watch_worker(&keeper);
+	/* The worker serves on without a keeper, and the device waits for another one. */
+	if (r < 0)
+		return EXIT_FAILURE;
+	keeper_retire_worker(&keeper);
+	r = sd_event_loop(keeper.event);
+	keeper_remove(&keeper);
+	handover_fini(&handover);
 	return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

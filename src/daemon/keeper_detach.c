@@ -31,15 +31,20 @@ void keeper_answer_detach(struct keeper *keeper, int error, const char *text)
  * A detach waits in the kernel until all I/O has ended, and holds locks of the
  * whole host meanwhile. So it is not begun while a request is stuck.
  */
-static bool has_stuck_request(struct keeper *keeper)
+bool keeper_has_stuck_request(const struct keeper *keeper)
 {
 	uint64_t oldest[VDEV_QUEUES_MAX];
 
 	inflight_file_oldest(&keeper->inflight, &keeper->blk, oldest);
 	for (unsigned int i = 0; i < keeper->blk.queue_cnt; i++)
-		if (oldest[i] && oldest[i] == keeper->detach_oldest[i])
+		if (oldest[i] && oldest[i] == keeper->oldest_before[i])
 			return true;
 	return false;
+}
+
+void keeper_note_oldest(struct keeper *keeper)
+{
+	inflight_file_oldest(&keeper->inflight, &keeper->blk, keeper->oldest_before);
 }
 
 static int on_detach_wait(sd_event_source *source, uint64_t usec, void *userdata);
@@ -50,7 +55,7 @@ static void try_detach(struct keeper *keeper)
 	uint64_t waited_ms = (clock_now_ns() - keeper->detach_since_ns) / NSEC_PER_MSEC;
 	char why[LINK_TEXT_MAX];
 
-	if (!has_stuck_request(keeper)) {
+	if (!keeper_has_stuck_request(keeper)) {
 		keeper->detach_since_ns = 0;
 		keeper_start_helper(keeper, keeper->given_up ? HELPER_DETACH : HELPER_FLUSH,
 				    keeper->detach_force);
@@ -81,13 +86,14 @@ void keeper_begin_detach(struct keeper *keeper, bool force, uint32_t timeout_ms)
 	keeper->detach_force = force;
 	keeper->detach_timeout_ms = timeout_ms;
 	keeper->detach_since_ns = clock_now_ns();
-	inflight_file_oldest(&keeper->inflight, &keeper->blk, keeper->detach_oldest);
+	keeper_note_oldest(keeper);
 	try_detach(keeper);
 }
 
 bool keeper_can_detach(const struct keeper *keeper)
 {
-	return keeper->state == KEEPER_READY && !keeper->helper_pid && !keeper->detach_since_ns;
+	return keeper->state == KEEPER_READY && !keeper->helper_pid && !keeper->detach_since_ns &&
+	       keeper->upgrade == UPGRADE_NONE;
 }
 
 static int on_retry_detach(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
@@ -141,18 +147,24 @@ void keeper_detach_done(struct keeper *keeper, const struct helper_result *res)
 		keeper_finish(keeper, keeper->exit_code);
 }
 
+static const char *why_not_now(const struct keeper *keeper)
+{
+	if (keeper->state == KEEPER_ATTACHING)
+		return "it is being attached; try again";
+	if (keeper->upgrade != UPGRADE_NONE)
+		return "it is being upgraded; try again";
+	if (keeper->state == KEEPER_READY)
+		return "its backend has not answered an earlier detach yet";
+	return "it is being detached already";
+}
+
 void keeper_on_detach_asked(struct keeper *keeper, bool force, uint32_t timeout_ms)
 {
 	keeper->detach_asked = true;
 	if (keeper_can_detach(keeper))
 		keeper_begin_detach(keeper, force, timeout_ms);
 	else
-		keeper_answer_detach(keeper, -EAGAIN,
-				     keeper->state == KEEPER_ATTACHING
-					     ? "it is being attached; try again"
-				     : keeper->state == KEEPER_READY
-					     ? "its backend has not answered an earlier detach yet"
-					     : "it is being detached already");
+		keeper_answer_detach(keeper, -EAGAIN, why_not_now(keeper));
 }
 
 static int on_finish_timeout(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,

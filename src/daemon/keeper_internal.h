@@ -2,13 +2,15 @@
 /*
  * Shared by the keeper's files: keeper.c (the process), keeper_setup.c (create,
  * take over, remove), keeper_attach.c, keeper_detach.c, keeper_helper.c (the
- * process that does these), keeper_resize.c, keeper_worker.c (when one is started) and
- * keeper_link.c (the worker process and its socket). Each has its part of the
- * state machine; a function that logs says so.
+ * process that does these), keeper_resize.c, keeper_worker.c (when one is started),
+ * keeper_link.c (the worker process and its socket), keeper_upgrade.c and
+ * keeper_resume.c (both sides of an exec). Each has its part of the state
+ * machine; a function that logs says so.
  */
 #ifndef VBLKD_KEEPER_INTERNAL_H
 #define VBLKD_KEEPER_INTERNAL_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <sys/types.h>
 #include <systemd/sd-event.h>
@@ -16,6 +18,7 @@
 
 #include "attach_helper.h"
 #include "config.h"
+#include "handover.h"
 #include "inflight_file.h"
 #include "keeper.h"
 #include "link.h"
@@ -33,6 +36,14 @@ enum keeper_state {
 	KEEPER_READY,
 	KEEPER_DETACHING, /* a helper takes it off */
 	KEEPER_FINISHING, /* off the bus: the worker ends, then everything is removed */
+};
+
+enum keeper_upgrade {
+	UPGRADE_NONE,
+	UPGRADE_TRIAL,	/* the new program is asked whether it can take over */
+	UPGRADE_WAIT,	/* it can; a request looks stuck */
+	UPGRADE_RETIRE, /* we are the new program; the old worker ends */
+	UPGRADE_START,	/* its successor starts */
 };
 
 /**
@@ -61,9 +72,13 @@ struct keeper_resize {
  * @told_refused: why it could not be stopped, as it was logged last
  * @detach_asked: a control client waits for the answer
  * @detach_since_ns: a detach waits for requests to end since then, 0 = none does
- * @detach_oldest: the oldest request of each queue at that time
+ * @oldest_before: the oldest request of each queue when a detach or an upgrade was asked for
  * @late: the running helper is over its time, which was reported
  * @given_up: an attach or detach hung on the backend: each worker is told to fail all requests
+ * @argv: as the process was started, without what an upgrade adds
+ * @program: path of our program at the start; an upgrade runs what is there then
+ * @upgrade_asked: a control client waits for the answer
+ * @trial_fd: what the program on trial writes
  * @busy_since_ns: a new worker waits for a dead one's I/O since then, 0 = none does
  * @worker_failures: workers in a row that died before they served, SIGKILL aside
  */
@@ -91,7 +106,7 @@ struct keeper {
 	bool detach_force;
 	uint32_t detach_timeout_ms;
 	uint64_t detach_since_ns;
-	uint64_t detach_oldest[VDEV_QUEUES_MAX];
+	uint64_t oldest_before[VDEV_QUEUES_MAX];
 	char told_refused[LINK_TEXT_MAX];
 	int exit_code;
 	char disk[HOST_NODE_MAX];
@@ -115,6 +130,17 @@ struct keeper {
 	sd_event_source *retry_source;
 
 	struct keeper_resize resize;
+	char **argv;
+	char program[PATH_MAX];
+	unsigned int upgrades;
+	enum keeper_upgrade upgrade;
+	bool upgrade_asked;
+	uint64_t upgrade_since_ns;
+	pid_t trial_pid;
+	int trial_fd;
+	bool trial_late;
+	sd_event_source *trial_source;
+	sd_event_source *upgrade_timer;
 };
 
 /* keeper_setup.c. All log what is wrong and return -errno. */
@@ -134,6 +160,9 @@ void keeper_report_failure(struct keeper *keeper);
 void keeper_attach_done(struct keeper *keeper, const struct helper_result *res);
 
 /* keeper_detach.c */
+void keeper_note_oldest(struct keeper *keeper);
+/* True while a request of keeper_note_oldest() is still the oldest of its queue. */
+bool keeper_has_stuck_request(const struct keeper *keeper);
 bool keeper_can_detach(const struct keeper *keeper);
 /* Only when it can. @timeout_ms: when a detach that hangs is reported, 0 = as the options say */
 void keeper_begin_detach(struct keeper *keeper, bool force, uint32_t timeout_ms);
@@ -164,7 +193,22 @@ int keeper_start_worker(struct keeper *keeper) VBLK_MUST_CHECK;
 void keeper_on_serving(struct keeper *keeper);
 void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed);
 
+/* keeper_upgrade.c: in the program that is replaced */
+void keeper_on_upgrade_asked(struct keeper *keeper);
+
+/* keeper_resume.c: in the program that replaces it */
+/* Logs and returns -errno; what the device needs is then left as it is. */
+int keeper_resume(struct keeper *keeper, const struct handover *handover) VBLK_MUST_CHECK;
+/* Tells the worker of the replaced program to end. */
+void keeper_retire_worker(struct keeper *keeper);
+/* True: it has ended as it should, and its successor is started. */
+bool keeper_retired(struct keeper *keeper);
+/* The successor serves, or died before. */
+void keeper_upgrade_done(struct keeper *keeper, bool serving);
+
 /* keeper_link.c */
+int keeper_watch_worker(struct keeper *keeper) VBLK_MUST_CHECK;
+void keeper_drop_link(struct keeper *keeper);
 /* Logs and returns -errno; -EBUSY, unlogged, while I/O of a dead worker has not ended. */
 int keeper_fork_worker(struct keeper *keeper) VBLK_MUST_CHECK;
 void keeper_send(struct keeper *keeper, const struct link_msg *msg);

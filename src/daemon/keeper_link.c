@@ -47,6 +47,7 @@ void keeper_publish_state(struct keeper *keeper)
 		.keeper_pid = getpid(),
 		.worker_pid = keeper->worker_pid,
 		.restarts = keeper->restarts,
+		.upgrades = keeper->upgrades,
 		.started_at = keeper->started_at,
 	};
 	json_t *state = status_json(keeper->config, &keeper->blk, &facts, NULL);
@@ -59,7 +60,7 @@ void keeper_publish_state(struct keeper *keeper)
 	json_decref(state);
 }
 
-static void drop_link(struct keeper *keeper)
+void keeper_drop_link(struct keeper *keeper)
 {
 	keeper->link_source = sd_event_source_disable_unref(keeper->link_source);
 	if (keeper->link_fd >= 0)
@@ -81,6 +82,8 @@ static int on_link(sd_event_source *source, int fd, uint32_t revents VBLK_UNUSED
 		else if (msg.type == LINK_RESIZE)
 			keeper_on_resize_asked(keeper, &(struct resize_request){ msg.size_bytes,
 										 msg.flag != 0 });
+		else if (msg.type == LINK_UPGRADE)
+			keeper_on_upgrade_asked(keeper);
 		if (keeper->link_fd != fd)
 			return 0;
 	}
@@ -96,7 +99,7 @@ static int on_worker_exit(sd_event_source *source VBLK_UNUSED, const siginfo_t *
 
 	keeper->worker_source = sd_event_source_disable_unref(keeper->worker_source);
 	keeper->worker_pid = 0;
-	drop_link(keeper);
+	keeper_drop_link(keeper);
 	keeper_on_worker_exit(keeper, si->si_status, si->si_code != CLD_EXITED);
 	return 0;
 }
@@ -124,6 +127,7 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int dev_fd, int link
 		.umem_fd = keeper->umem_fd,
 		.keeper_pid = keeper_pid,
 		.started_at = keeper->started_at,
+		.upgrades = keeper->upgrades,
 	};
 
 	/*
@@ -138,17 +142,19 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int dev_fd, int link
 		close(keeper->helper_fd);
 	if (keeper->resize.fd >= 0)
 		close(keeper->resize.fd);
+	if (keeper->trial_fd >= 0)
+		close(keeper->trial_fd);
 	unblock_signals();
 	exit(worker_main(&params));
 }
 
-static int watch_worker(struct keeper *keeper)
+int keeper_watch_worker(struct keeper *keeper)
 {
 	int r;
 
 	r = sd_event_add_child(keeper->event, &keeper->worker_source, keeper->worker_pid, WEXITED,
 			       on_worker_exit, keeper);
-	if (r >= 0)
+	if (r >= 0 && keeper->link_fd >= 0)
 		r = sd_event_add_io(keeper->event, &keeper->link_source, keeper->link_fd, EPOLLIN,
 				    on_link, keeper);
 	return r < 0 ? r : 0;
@@ -179,9 +185,9 @@ int keeper_fork_worker(struct keeper *keeper)
 	/* The worker alone has it open, so that its death is seen by the kernel. */
 	close(dev_fd);
 	if (pid < 0) {
-		drop_link(keeper);
+		keeper_drop_link(keeper);
 		return log_errno(r, "cannot start the worker process");
 	}
 	keeper->worker_pid = pid;
-	return watch_worker(keeper);
+	return keeper_watch_worker(keeper);
 }

@@ -157,6 +157,10 @@ void keeper_on_resize_asked(struct keeper *keeper, const struct resize_request *
 						    : "it is being detached");
 		return;
 	}
+	if (keeper->upgrade != UPGRADE_NONE) {
+		refuse(keeper, -EAGAIN, "it is being upgraded; try again");
+		return;
+	}
 	if (keeper->resize.pid && is_running(keeper, req))
 		return;
 	if (keeper->resize.pid) {

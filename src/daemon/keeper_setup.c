@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -90,28 +89,16 @@ static int open_backend(struct keeper *keeper)
 
 /*
  * A worker whose keeper died serves on and keeps the device open. Killing it
- * loses nothing: its successor finishes what it had in flight.
+ * loses nothing: its successor finishes what it had in flight. Who it is tells
+ * the open device alone: a keeper may die before it could note a worker.
  */
-static void kill_leftover_worker(struct keeper *keeper)
+static void kill_leftover_worker(pid_t pid, void *ctx)
 {
-	char node[sizeof("/dev/vduse/") + DEVICE_NAME_MAX];
+	const char *node = ctx;
 	struct pollfd pfd = { .events = POLLIN };
-	_cleanup_close_ int pidfd = -1;
-	_cleanup_free_ char *path = NULL;
-	json_t *state;
-	pid_t pid;
+	_cleanup_close_ int pidfd = pidfd_open(pid, 0);
 
-	if (asprintf(&path, "%s/state.json", keeper->dir.path) < 0) {
-		path = NULL;
-		return;
-	}
-	state = json_load_file(path, 0, NULL);
-	pid = (pid_t)json_integer_value(json_object_get(state, "worker_pid"));
-	json_decref(state);
-	if (pid <= 1)
-		return;
-	pidfd = pidfd_open(pid, 0);
-	snprintf(node, sizeof(node), "/dev/vduse/%s", keeper->config->name);
+	/* Looked at again, since the number may be somebody else's by now. */
 	if (pidfd < 0 || !host_process_holds("", pid, node))
 		return;
 	log_notice("ending the worker (pid %d) of a dead keeper", (int)pid);
@@ -154,7 +141,7 @@ static int end_predecessor(struct keeper *keeper)
 	r = inflight_file_check(keeper->dir.fd, keeper->config, why);
 	if (r < 0)
 		return cannot_adopt(keeper, r, why);
-	kill_leftover_worker(keeper);
+	host_process_each_holder("", path, kill_leftover_worker, path);
 	keeper->predecessor_ended = true;
 	return 0;
 }

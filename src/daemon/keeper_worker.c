@@ -16,6 +16,9 @@
 
 void keeper_on_serving(struct keeper *keeper)
 {
+	/* Said before it was told to end. */
+	if (keeper->upgrade == UPGRADE_RETIRE)
+		return;
 	keeper->worker_failures = 0;
 	if (keeper->given_up)
 		keeper_send_give_up(keeper);
@@ -27,6 +30,8 @@ void keeper_on_serving(struct keeper *keeper)
 		return;
 	}
 	keeper_publish_state(keeper);
+	if (keeper->upgrade == UPGRADE_START)
+		keeper_upgrade_done(keeper, true);
 }
 
 static int on_restart(sd_event_source *source, uint64_t usec, void *userdata);
@@ -59,6 +64,9 @@ int keeper_start_worker(struct keeper *keeper)
 	}
 	keeper->busy_since_ns = 0;
 	keeper->told_busy = false;
+	/* At once: whoever takes over from us must know this worker. */
+	if (r == 0)
+		keeper_publish_state(keeper);
 	return r;
 }
 
@@ -101,6 +109,10 @@ void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed)
 		(void)sd_event_exit(keeper->event, EXIT_FAILURE);
 		return;
 	}
+	if (keeper_retired(keeper))
+		return;
+	if (keeper->upgrade == UPGRADE_START)
+		keeper_upgrade_done(keeper, false);
 	log_warning("the worker process %s %d; starting it again",
 		    killed ? "died of signal" : "ended with code", code);
 	schedule_restart(keeper, killed && code == SIGKILL);

@@ -15,17 +15,23 @@
 
 #define LINK_TEXT_MAX 512
 
+/* Changes with the messages: after an upgrade the keeper meets a worker of the program before. */
+#define LINK_VERSION 1u
+
 enum link_type {
 	/* worker to keeper */
 	LINK_SERVING = 1, /* answers the kernel from now on */
-	LINK_DETACH, /* a control client asks; @flag: force; @number: ms to wait, 0 = default */
-	LINK_RESIZE, /* a control client asks; @size_bytes: 0 = the backend's; @flag: force */
+	LINK_DETACH,  /* a control client asks; @flag: force; @number: ms to wait, 0 = default */
+	LINK_RESIZE,  /* a control client asks; @size_bytes: 0 = the backend's; @flag: force */
+	LINK_UPGRADE, /* a control client asks */
 	/* keeper to worker */
 	LINK_STATE,	    /* @text: state; @node: disk; @number: restarts */
 	LINK_DETACH_FAILED, /* @error, @text: why; the device goes on */
 	LINK_DETACHED,	    /* the device is off the bus: let go of it and exit */
 	LINK_RESIZED, /* the disk has @size_bytes, or @error, @text; @flag: would cut blocks off */
 	LINK_GIVE_UP, /* the kernel waits too long for the backend: fail all requests */
+	LINK_UPGRADE_FAILED, /* @error, @text: why; everything goes on as it was */
+	LINK_RETIRE, /* end what is in flight, take no more, let go of the device and exit */
 };
 
 struct link_msg {

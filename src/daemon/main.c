@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "keeper.h"
 #include "options.h"
@@ -8,11 +10,39 @@
 
 #define EXIT_USAGE 2
 
+/* A file of ours that got one of these numbers would be written to as a terminal. */
+static void fill_standard_fds(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+static int run(const struct vblkd_config *config, char **argv)
+{
+	if (config->handover_check)
+		return keeper_check_handover(config->handover_fd);
+	log_set_level(config->log_level);
+	log_set_tag(config->name);
+	if (config->detached)
+		log_set_targets(LOG_TARGET_STDERR | LOG_TARGET_SYSLOG);
+	if (config->handover_fd < 0)
+		return keeper_run(config, argv);
+	if (config->detached)
+		log_leave_terminal();
+	return keeper_run_handover(config->handover_fd, argv);
+}
+
 int main(int argc, char **argv)
 {
 	struct vblkd_config config;
 	int code = EXIT_SUCCESS;
 
+	fill_standard_fds();
 	/* An arena a thread would be 64 MiB each of address space that gets locked. */
 	(void)mallopt(M_ARENA_MAX, 1);
 	log_setup("vblkd", LOG_TARGET_STDERR, LOG_LEVEL_INFO);
@@ -24,11 +54,7 @@ int main(int argc, char **argv)
 		code = EXIT_USAGE;
 		break;
 	case OPTIONS_RUN:
-		log_set_level(config.log_level);
-		log_set_tag(config.name);
-		if (config.detached)
-			log_set_targets(LOG_TARGET_STDERR | LOG_TARGET_SYSLOG);
-		code = keeper_run(&config);
+		code = run(&config, argv);
 		break;
 	}
 	config_fini(&config);

@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vblk/util/math.h"
 #include "vblk/vdev/vdev.h"
@@ -63,6 +65,22 @@ static int set_detached(struct vblkd_config *config, const char *value VBLK_UNUS
 {
 	config->detached = true;
 	return 0;
+}
+
+static int set_handover(struct vblkd_config *config, const char *value)
+{
+	uint64_t v;
+	int r = parse_u64(value, STDERR_FILENO + 1, INT_MAX, &v);
+
+	if (r == 0)
+		config->handover_fd = (int)v;
+	return r;
+}
+
+static int set_handover_check(struct vblkd_config *config, const char *value)
+{
+	config->handover_check = true;
+	return set_handover(config, value);
 }
 
 static int set_queues(struct vblkd_config *config, const char *value)
@@ -229,6 +247,8 @@ static const struct option_row rows[] = {
 	{ "log-level", "LEVEL", set_log_level, "error, warning, notice, info or debug",
 	  "least important messages to write (default info)" },
 	{ "detached", NULL, set_detached, NULL, NULL },
+	{ HANDOVER_OPTION, "FD", set_handover, "a descriptor", NULL },
+	{ HANDOVER_CHECK_OPTION, "FD", set_handover_check, "a descriptor", NULL },
 };
 /* clang-format on */
 

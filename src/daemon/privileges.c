@@ -43,11 +43,16 @@ int privileges_prepare(void)
 
 int privileges_drop_keeper(void)
 {
+	capng_select_t sets = CAPNG_SELECT_ALL;
+
 	capng_clear(CAPNG_SELECT_ALL);
 	if (capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET,
 			 CAP_NET_ADMIN) < 0)
 		return -EPERM;
-	if (capng_apply(CAPNG_SELECT_ALL) < 0)
+	/* After an upgrade the bounding set is inherited, and can only be left as it is. */
+	if (prctl(PR_CAPBSET_READ, CAP_SETPCAP, 0, 0, 0) == 0)
+		sets = CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT;
+	if (capng_apply(sets) < 0)
 		return -EPERM;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;

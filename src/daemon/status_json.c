@@ -161,6 +161,7 @@ json_t *status_json(const struct vblkd_config *config, const struct blk_params *
 	json_object_set_new(obj, "pid", json_integer(facts->keeper_pid));
 	json_object_set_new(obj, "worker_pid", json_integer(facts->worker_pid));
 	json_object_set_new(obj, "restarts", json_integer(facts->restarts));
+	json_object_set_new(obj, "upgrades", json_integer(facts->upgrades));
 	json_object_set_new(obj, "started_at", timestamp(facts->started_at));
 	if (dev)
 		add_live(obj, dev);

@@ -21,6 +21,7 @@ struct status_facts {
 	pid_t keeper_pid;
 	pid_t worker_pid;
 	unsigned int restarts;
+	unsigned int upgrades;
 	time_t started_at;
 };
 

@@ -21,7 +21,7 @@
 #define COMPLAINTS_BURST     10u
 #define COMPLAINTS_INTERVAL  (60 * NSEC_PER_SEC)
 /* What was refused for a request that stands still names those of this age. */
-#define DETACH_STUCK_MS 1000u
+#define REFUSED_STUCK_MS 1000u
 
 static void stuck_log(const struct worker *worker, unsigned int queue_idx)
 {
@@ -118,6 +118,13 @@ void worker_rearm_deadline(struct worker *worker)
 	(void)sd_event_source_set_enabled(worker->deadline_source, SD_EVENT_ONESHOT);
 }
 
+/* Whatever handled an event: it may have been the last that a retiring worker waits for. */
+static void exit_if_retired(struct worker *worker)
+{
+	if (vduse_dev_is_retired(worker->dev))
+		(void)sd_event_exit(worker->event, EXIT_SUCCESS);
+}
+
 static int on_deadline(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
 		       void *userdata)
 {
@@ -150,22 +157,24 @@ static int on_queues(sd_event_source *source VBLK_UNUSED, int fd VBLK_UNUSED,
 
 	vduse_dev_handle_queues(worker->dev);
 	worker_rearm_deadline(worker);
+	exit_if_retired(worker);
 	return 0;
 }
 
 /* The keeper knows that a request stands still, we know which. */
-static void detach_failed(struct worker *worker, const struct link_msg *msg)
+static void refused(struct worker *worker, const struct link_msg *msg,
+		    void (*done)(struct worker *worker, int error, const char *text))
 {
 	char text[LINK_TEXT_MAX + STUCK_TEXT_MAX + 4], stuck[STUCK_TEXT_MAX];
 	struct stuck_list list = { .cnt = 0 };
 
 	if (msg->error == -ETIMEDOUT)
-		stuck_find(vduse_dev_vdev(worker->dev), DETACH_STUCK_MS, &list);
+		stuck_find(vduse_dev_vdev(worker->dev), REFUSED_STUCK_MS, &list);
 	if (list.cnt)
 		(void)snprintf(text, sizeof(text), "%s (%s)", msg->text, stuck_text(&list, stuck));
 	else
 		(void)snprintf(text, sizeof(text), "%s", msg->text);
-	worker_control_detach_done(worker, msg->error, text);
+	done(worker, msg->error, text);
 }
 
 static void handle_link(struct worker *worker, const struct link_msg *msg)
@@ -185,7 +194,7 @@ static void handle_link(struct worker *worker, const struct link_msg *msg)
 		vduse_dev_give_up(worker->dev);
 		return;
 	case LINK_DETACH_FAILED:
-		detach_failed(worker, msg);
+		refused(worker, msg, worker_control_detach_done);
 		return;
 	case LINK_RESIZED:
 		worker_resized(worker, msg);
@@ -193,6 +202,14 @@ static void handle_link(struct worker *worker, const struct link_msg *msg)
 	case LINK_DETACHED:
 		worker_control_detach_done(worker, 0, "");
 		(void)sd_event_exit(worker->event, EXIT_SUCCESS);
+		return;
+	case LINK_UPGRADE_FAILED:
+		refused(worker, msg, worker_control_upgrade_done);
+		return;
+	case LINK_RETIRE:
+		worker_control_upgrade_done(worker, 0, "");
+		vduse_dev_retire(worker->dev);
+		exit_if_retired(worker);
 		return;
 	}
 }
@@ -212,6 +229,7 @@ static int on_link(sd_event_source *source, int fd, uint32_t revents VBLK_UNUSED
 			"the keeper process is gone; serving on. 'vblkctl attach' with the same name and backend brings it back");
 		worker_control_detach_done(worker, -EPIPE, KEEPER_GONE);
 		worker_resized(worker, &gone);
+		worker_control_upgrade_done(worker, -EPIPE, KEEPER_GONE);
 		(void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
 	}
 	return 0;

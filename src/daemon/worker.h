@@ -32,6 +32,7 @@ struct worker_params {
 	int umem_fd;
 	pid_t keeper_pid;
 	time_t started_at;
+	unsigned int upgrades;
 };
 
 /* Runs until the keeper says so. Return: exit code. */

@@ -29,6 +29,7 @@ static void call_get_status(struct varlink_conn *conn, json_t *parameters VBLK_U
 		.keeper_pid = worker->params->keeper_pid,
 		.worker_pid = getpid(),
 		.restarts = worker->restarts,
+		.upgrades = worker->params->upgrades,
 		.started_at = worker->params->started_at,
 	};
 	json_t *status =
@@ -37,7 +38,7 @@ static void call_get_status(struct varlink_conn *conn, json_t *parameters VBLK_U
 	varlink_reply(conn, json_pack("{s:o}", "status", status));
 }
 
-static void detach_reply(struct varlink_conn *conn, int error, const char *text)
+static void reply(struct varlink_conn *conn, int error, const char *text)
 {
 	if (!error)
 		varlink_reply(conn, NULL);
@@ -73,22 +74,36 @@ static void call_detach(struct varlink_conn *conn, json_t *parameters, void *ctx
 	int r;
 
 	if (detach_is_asked(worker)) {
-		detach_reply(conn, -EALREADY, "it is being detached already");
+		reply(conn, -EALREADY, "it is being detached already");
 		return;
 	}
 	msg.number = detach_timeout_ms(parameters);
 	msg.flag = json_is_true(json_object_get(parameters, "force"));
 	r = link_send(worker->params->link_fd, &msg);
 	if (r < 0)
-		detach_reply(conn, r, KEEPER_GONE);
+		reply(conn, r, KEEPER_GONE);
 	else
 		client->waits_for_detach = true;
+}
+
+static void call_upgrade(struct varlink_conn *conn, json_t *parameters VBLK_UNUSED, void *ctx)
+{
+	struct worker *worker = ctx;
+	const struct link_msg msg = { .type = LINK_UPGRADE };
+	int r = link_send(worker->params->link_fd, &msg);
+
+	if (r < 0)
+		reply(conn, r,
+		      "its keeper process is gone; bring it back with 'vblkctl attach' of the same name, backend and options");
+	else
+		worker_client_of(worker, conn)->waits_for_upgrade = true;
 }
 
 static const struct varlink_method methods[] = {
 	{ VBLKD_INTERFACE ".GetStatus", call_get_status },
 	{ VBLKD_INTERFACE ".Detach", call_detach },
 	{ VBLKD_INTERFACE ".Resize", worker_call_resize },
+	{ VBLKD_INTERFACE ".Upgrade", call_upgrade },
 };
 
 static void client_free(struct control_client *client)
@@ -99,6 +114,7 @@ static void client_free(struct control_client *client)
 	client->conn = NULL;
 	client->waits_for_detach = false;
 	client->waits_for_resize = false;
+	client->waits_for_upgrade = false;
 }
 
 static int on_client(sd_event_source *source, int fd VBLK_UNUSED, uint32_t revents, void *userdata)
@@ -161,19 +177,6 @@ void worker_control_stop(struct worker *worker)
 			client_free(&worker->clients[i]);
 }
 
-void worker_control_detach_done(struct worker *worker, int error, const char *text)
-{
-	for (unsigned int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
-		struct control_client *client = &worker->clients[i];
-
-		if (!client->waits_for_detach)
-			continue;
-		client->waits_for_detach = false;
-		detach_reply(client->conn, error, text);
-		worker_client_answered(client);
-	}
-}
-
 void worker_client_answered(struct control_client *client)
 {
 	/* The reply may be out at once; else the loop sends the rest. */
@@ -182,4 +185,26 @@ void worker_client_answered(struct control_client *client)
 	else
 		(void)sd_event_source_set_io_events(client->source,
 						    varlink_conn_events(client->conn));
+}
+
+static void answer(struct control_client *client, int error, const char *text)
+{
+	client->waits_for_detach = false;
+	client->waits_for_upgrade = false;
+	reply(client->conn, error, text);
+	worker_client_answered(client);
+}
+
+void worker_control_detach_done(struct worker *worker, int error, const char *text)
+{
+	for (unsigned int i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		if (worker->clients[i].waits_for_detach)
+			answer(&worker->clients[i], error, text);
+}
+
+void worker_control_upgrade_done(struct worker *worker, int error, const char *text)
+{
+	for (unsigned int i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		if (worker->clients[i].waits_for_upgrade)
+			answer(&worker->clients[i], error, text);
 }

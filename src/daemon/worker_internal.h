@@ -25,6 +25,7 @@ struct control_client {
 	sd_event_source *source;
 	bool waits_for_detach;
 	bool waits_for_resize;
+	bool waits_for_upgrade;
 };
 
 /**
@@ -52,6 +53,8 @@ int worker_control_start(struct worker *worker);
 void worker_control_stop(struct worker *worker);
 /* Tells all who asked for a detach what came of it; @error 0 = done. */
 void worker_control_detach_done(struct worker *worker, int error, const char *text);
+/* The same for an upgrade. */
+void worker_control_upgrade_done(struct worker *worker, int error, const char *text);
 /* The client of @conn; with NULL a free place. NULL: none. */
 struct control_client *worker_client_of(struct worker *worker, const struct varlink_conn *conn);
 /* A call that waited was answered: send it, and let go of a client that has ended. */

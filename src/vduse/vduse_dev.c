@@ -131,7 +131,8 @@ void vduse_dev_start(struct vduse_dev *dev)
 {
 	int r;
 
-	if (!dev->want_running || dev->given_up || vdev_state(dev->vdev) != VDEV_STOPPED)
+	if (!dev->want_running || dev->given_up || dev->retiring ||
+	    vdev_state(dev->vdev) != VDEV_STOPPED)
 		return;
 	dev->retry_ns = 0;
 	r = vduse_rings_map(dev);
@@ -312,6 +313,17 @@ void vduse_dev_free(struct vduse_dev *dev)
 	vduse_mem_fini(&dev->mem);
 	free(dev->own_inflight);
 	free(dev);
+}
+
+void vduse_dev_retire(struct vduse_dev *dev)
+{
+	dev->retiring = true;
+	vdev_stop(dev->vdev);
+}
+
+bool vduse_dev_is_retired(const struct vduse_dev *dev)
+{
+	return dev->retiring && vdev_state(dev->vdev) == VDEV_STOPPED;
 }
 
 int vduse_dev_fd(const struct vduse_dev *dev)

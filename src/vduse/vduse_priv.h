@@ -119,6 +119,7 @@ struct vduse_dev {
 	uint64_t features;
 	bool broken;
 	bool want_running;    /* the driver said DRIVER_OK and did not reset since */
+	bool retiring;	      /* a successor takes over: queues are not started any more */
 	bool rings_in_use;    /* a start must go on where the ring stands, not afresh */
 	bool reset_wanted;    /* status 0 came and queues are not drained yet */
 	bool given_up;	      /* all requests fail, no driver is accepted any more */

@@ -53,6 +53,71 @@ static void expect_refusal(struct bdev_params p, int err, const char *part)
 	ck_assert_msg(why[strlen(why) - 1] != '.', "'%s' ends in a full stop", why);
 }
 
+/* Opens @spec, takes it over from itself under other numbers, and compares. */
+static struct bdev *take_over(struct bdev_params *p, struct bdev **ret_old)
+{
+	char why[BDEV_WHY_MAX] = "";
+	struct bdev_handover handover;
+	struct bdev *taken;
+
+	ck_assert_msg(bdev_open(p, ret_old, why) == 0, "%s", why);
+	ck_assert_int_eq(bdev_hand_over(*ret_old, &handover), 0);
+	for (unsigned int i = 0; i < handover.fd_cnt; i++)
+		handover.fds[i] = fcntl(handover.fds[i], F_DUPFD_CLOEXEC, 3);
+	/* Nothing is asked again: the image may have another size by now. */
+	if (p->spec == image)
+		make_file(image, 2 << 20);
+	ck_assert_int_eq(bdev_take_over(p, &handover, &taken), 0);
+	ck_assert_mem_eq(&taken->limits, &(*ret_old)->limits, sizeof(taken->limits));
+	ck_assert_ptr_eq(taken->ops, (*ret_old)->ops);
+	return taken;
+}
+
+START_TEST(open_backend_goes_on_in_another_program)
+{
+	const char *const specs[] = { image, "mem:1M", "null:1M" };
+	struct bdev_params p = { .spec = specs[_i], .queue_cnt = 2, .discard = true };
+	struct bdev *old, *taken = take_over(&p, &old);
+
+	bdev_close(old);
+	bdev_close(taken);
+}
+END_TEST
+
+START_TEST(lock_lasts_through_a_takeover)
+{
+	struct bdev_params p = { .spec = image, .queue_cnt = 1 };
+	struct bdev *old, *taken = take_over(&p, &old);
+
+	bdev_close(old);
+	expect_refusal(p, -EBUSY, "in use");
+	bdev_close(taken);
+}
+END_TEST
+
+START_TEST(takeover_with_other_files_is_refused)
+{
+	struct bdev_params p = { .spec = image, .queue_cnt = 2 };
+	struct bdev_handover handover;
+	char why[BDEV_WHY_MAX] = "";
+	struct bdev *old, *taken;
+
+	ck_assert_int_eq(bdev_open(&p, &old, why), 0);
+	ck_assert_int_eq(bdev_hand_over(old, &handover), 0);
+	handover.fd_cnt--;
+	ck_assert_int_eq(bdev_take_over(&p, &handover, &taken), -EINVAL);
+	handover.kind = "tape";
+	ck_assert_int_eq(bdev_take_over(&p, &handover, &taken), -EINVAL);
+	handover.kind = "null";
+	ck_assert_int_eq(bdev_take_over(&p, &handover, &taken), -EINVAL);
+	handover.kind = "mem";
+	handover.fd_cnt = 1;
+	handover.limits.capacity_bytes++;
+	ck_assert_int_eq(bdev_take_over(&p, &handover, &taken), -EINVAL);
+	bdev_close(old);
+}
+END_TEST
+
 START_TEST(missing_image_says_how_to_make_one)
 {
 	unlink(image);
@@ -319,6 +384,9 @@ int main(void)
 
 	fx_skip_without_uring();
 	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_loop_test(tc, open_backend_goes_on_in_another_program, 0, 3);
+	tcase_add_test(tc, lock_lasts_through_a_takeover);
+	tcase_add_test(tc, takeover_with_other_files_is_refused);
 	tcase_add_test(tc, missing_image_says_how_to_make_one);
 	tcase_add_test(tc, empty_image_is_refused);
 	tcase_add_test(tc, image_smaller_than_one_block_is_refused);

@@ -113,12 +113,29 @@ struct bdev_params {
 	bool discard;
 };
 
+#define BDEV_HANDOVER_FDS_MAX 65u /* the file, and once more for each queue */
+
+/**
+ * struct bdev_handover - an open backend on its way into another program
+ * @kind: of the backend, bdev_ops.name; static string or borrowed
+ * @limits: as they were found when it was opened; the disk has them for its whole life
+ * @length_align_bytes: what O_DIRECT asks of lengths; 1 without
+ * @fds: open files, the same numbers in both programs
+ */
+struct bdev_handover {
+	const char *kind;
+	struct bdev_limits limits;
+	uint32_t length_align_bytes;
+	unsigned int fd_cnt;
+	int fds[BDEV_HANDOVER_FDS_MAX];
+};
+
 struct bdev_io;
 struct bdev_queue;
 struct bdev;
 
 /**
- * struct bdev_ops - a backend; all functions are required
+ * struct bdev_ops - a backend; all functions are required but hand_over and take_over
  *
  * @open:  keeper, may block. On failure returns -errno and puts a sentence into
  *         @why that says what is wrong and what to do (no trailing full stop).
@@ -127,6 +144,9 @@ struct bdev;
  *         Grows a store that is shorter than @want_bytes, if it can grow, and tells its
  *         size in bytes. Changes nothing of @bdev. 0; -errno, -EROFS: not a store of ours to
  *         grow. See bdev_resize().
+ * @hand_over, @take_over: keeper; NULL: the backend cannot go into another program. What
+ *         take_over() is given came from hand_over() of the same kind of backend, perhaps of an
+ *         older version; on success it owns the descriptors, on failure they stay the caller's.
  * @queue_new: queue thread. @depth: most requests in flight, so io->slot_idx < @depth.
  *         Allocates here what submit() will need. 0; -ENOMEM; other -errno.
  * @queue_free: queue thread, nothing in flight.
@@ -142,6 +162,9 @@ struct bdev_ops {
 		    char why[BDEV_WHY_MAX]);
 	void (*close)(struct bdev *bdev);
 	int (*resize)(struct bdev *bdev, uint64_t want_bytes, uint64_t *ret_size_bytes);
+	void (*hand_over)(const struct bdev *bdev, struct bdev_handover *ret_handover);
+	int (*take_over)(const struct bdev_params *params, const struct bdev_handover *handover,
+			 struct bdev **ret_bdev);
 	int (*queue_new)(struct bdev *bdev, struct loop *loop, unsigned int depth,
 			 struct bdev_queue **ret_bq);
 	void (*queue_free)(struct bdev_queue *bq);
@@ -208,6 +231,16 @@ void bdev_close(struct bdev *bdev);
  */
 int bdev_resize(struct bdev *bdev, const char *spec, uint64_t want_bytes, uint64_t *ret_size_bytes,
 		char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
+
+/**
+ * bdev_hand_over() - describe an open backend for another program that inherits its files
+ * bdev_take_over() - go on with one, without opening anything (there are no privileges any more)
+ * Return: 0; -EOPNOTSUPP this kind of backend cannot; take_over: -EINVAL there is no such kind,
+ *         or it has other files; -ENOMEM; -errno of a descriptor that is not what it should be.
+ */
+int bdev_hand_over(const struct bdev *bdev, struct bdev_handover *ret_handover) VBLK_MUST_CHECK;
+int bdev_take_over(const struct bdev_params *params, const struct bdev_handover *handover,
+		   struct bdev **ret_bdev) VBLK_MUST_CHECK;
 
 int bdev_queue_new(struct bdev *bdev, struct loop *loop, unsigned int depth,
 		   struct bdev_queue **ret_bq) VBLK_MUST_CHECK;

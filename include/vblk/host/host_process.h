@@ -13,4 +13,8 @@
  */
 bool host_process_holds(const char *root, pid_t pid, const char *path);
 
+/* Calls @fn with each process but this one that host_process_holds() says has @path open. */
+void host_process_each_holder(const char *root, const char *path, void (*fn)(pid_t pid, void *ctx),
+			      void *ctx);
+
 #endif

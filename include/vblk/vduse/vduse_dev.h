@@ -112,7 +112,7 @@ int vduse_dev_new(const struct vduse_dev_params *params,
 
 /**
  * vduse_dev_free() - give the device back: closes the descriptor
- * Only after the device was detached from the bus (or before it ever was attached):
+ * Only after the device was detached from the bus (or before it ever was attached, or retired):
  * without the driver's reset it waits for backend I/O.
  * NULL is fine.
  */
@@ -132,6 +132,15 @@ int vduse_dev_set_capacity(struct vduse_dev *dev, uint64_t capacity_bytes) VBLK_
 
 /* As vdev_give_up(); the driver is refused from now on, and vduse_dev_free() forbidden. */
 void vduse_dev_give_up(struct vduse_dev *dev);
+
+/**
+ * vduse_dev_retire() - give the device up for a successor, with the driver at work
+ * Requests in flight end, no more are taken; messages are answered all the while.
+ * vduse_dev_is_retired() is true when nothing is in flight: then vduse_dev_free() does not wait,
+ * and whoever opens the device next finds it as after a crash in an idle moment.
+ */
+void vduse_dev_retire(struct vduse_dev *dev);
+bool vduse_dev_is_retired(const struct vduse_dev *dev);
 
 /* Poll for input (POLLIN, POLLERR), then call vduse_dev_handle(). */
 int vduse_dev_fd(const struct vduse_dev *dev);
