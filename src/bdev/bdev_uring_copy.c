@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "vblk/mem/memguard.h"
 #include "vblk/util/math.h"
 
 #define COPY_ALIGN_BYTES 4096u
@@ -51,6 +52,16 @@ static char *slot_buf(const struct uring_slot *slot)
 }
 
 static void chunk_done(struct uring_xfer *x, int result);
+static void give_buf_back(struct uring_slot *slot);
+
+/* False when the memory is gone: what was copied then must not get to the disk. */
+static bool copy_from_driver(struct uring_slot *slot, struct iovec buf)
+{
+	unsigned int hits = memguard_hits();
+
+	(void)iov_copy_out(&slot->copy_cur, buf.iov_base, buf.iov_len);
+	return memguard_hits() == hits;
+}
 
 static void start_chunk(struct uring_slot *slot)
 {
@@ -61,8 +72,11 @@ static void start_chunk(struct uring_slot *slot)
 	slot->chunk_bytes =
 		(uint32_t)MIN(io->len_bytes - slot->copied_bytes, (uint64_t)URING_COPY_BUF_BYTES);
 	buf.iov_len = slot->chunk_bytes;
-	if (is_write)
-		(void)iov_copy_out(&slot->copy_cur, buf.iov_base, buf.iov_len);
+	if (is_write && !copy_from_driver(slot, buf)) {
+		give_buf_back(slot);
+		uring_slot_end(slot, -EFAULT);
+		return;
+	}
 	slot->xfers[0].done = chunk_done;
 	uring_xfer_start_buf(&slot->xfers[0], slot, is_write, buf, -1,
 			     io->offset_bytes + slot->copied_bytes);

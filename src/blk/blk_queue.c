@@ -240,6 +240,11 @@ static void start_request(struct blk_queue *q, const struct vq_chain *chain)
 	struct blk_req *req = &slot->req;
 
 	blk_req_parse(q->params, slot->iov, chain->readable_cnt, chain->writable_cnt, req);
+	if (vq_memory_is_gone(q->vq)) {
+		/* Nobody knows what was asked. */
+		vq_abandon(q->vq, chain->head);
+		return;
+	}
 	switch (req->action) {
 	case BLK_ACTION_IO:
 		__atomic_store_n(&slot->taken_ns, q->turn_ns, __ATOMIC_RELEASE);

@@ -44,6 +44,8 @@ static int vdev_thread_new(struct vdev_queue *q)
 	if (r == 0) {
 		/* Inherited: signals are the control thread's affair. */
 		sigfillset(&all);
+		/* But a fault on memory of the driver's is its own; see memguard.h. */
+		sigdelset(&all, SIGBUS);
 		pthread_sigmask(SIG_SETMASK, &all, &old);
 		r = -pthread_create(&q->thread, &attr, vdev_queue_main, q);
 		pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -188,10 +188,13 @@ static bool queue_has_request(struct vdev_queue *q)
 {
 	struct vq *vq = blk_queue_vq(q->bq);
 
+	bool any;
+
 	/* Without a map the virtqueue may say no. */
-	if (vq_kick_enable(vq) || vq_recovered_cnt(vq))
-		return true;
-	return load_acquire_le16(&q->ring.vq.avail->idx) != vq_last_avail_idx(vq);
+	any = vq_kick_enable(vq) || vq_recovered_cnt(vq);
+	any = any || load_acquire_le16(&q->ring.vq.avail->idx) != vq_last_avail_idx(vq);
+	/* A ring that is gone looks empty; popping tells. */
+	return any || vq_memory_is_gone(vq);
 }
 
 /*
@@ -317,7 +320,7 @@ static void queue_start(struct vdev_queue *q)
 	queue_begin_redo(q);
 	r = vq_start(blk_queue_vq(q->bq), &q->ring.vq);
 	if (r < 0) {
-		queue_fail(q, -EUCLEAN);
+		queue_fail(q, r == -EFAULT ? r : -EUCLEAN);
 		return;
 	}
 	vdev_wake_set_kick(&q->wake, q->ring.kick_fd);

@@ -250,6 +250,8 @@ const char *vq_fault_str(enum vq_fault fault)
 		return "indirect descriptor with a next one";
 	case VQ_FAULT_INDIRECT_REFUSED:
 		return "indirect descriptor without the feature";
+	case VQ_FAULT_MEMORY:
+		return "memory of the driver is gone";
 	}
 	return "unknown";
 }

@@ -28,6 +28,8 @@ enum vq_head_state {
  * @irq_owed: a predecessor may have died between publishing and interrupting
  * @next_seq: for the in-flight record
  * @inflight_cnt: heads in VQ_HEAD_POPPED
+ * @abandoned: a popped head was taken back
+ * @guard_hits: memguard_hits() before the ring was touched
  * @redo: @redo_cnt heads of a predecessor, oldest first; next is @redo[@redo_next]
  * @pushed: by used index modulo size: head. The ring's own copy could be changed
  *          by the driver before vq_publish() reads it back.
@@ -42,6 +44,7 @@ struct vq {
 	struct vq_inflight *inflight;
 	uint64_t next_seq;
 	unsigned int inflight_cnt;
+	unsigned int guard_hits;
 	enum vq_fault fault;
 	uint16_t size;
 	uint16_t size_max;
@@ -53,6 +56,7 @@ struct vq {
 	uint16_t redo_cnt;
 	uint16_t redo_next;
 	bool started;
+	bool abandoned;
 	bool event_idx;
 	bool indirect;
 	bool kicks_suppressed;
@@ -94,7 +98,8 @@ void vq_record_set_clean(struct vq_inflight *rec);
  * vq_record_recover() - take over what a predecessor had in flight
  * @vq: stopped state, with @used_published and all pointers set
  * Fills redo, state and next_seq, brings the record up to date with the ring.
- * Return: 0; -EINVAL the record does not fit the ring (nothing was stored).
+ * Return: 0; -EINVAL the record does not fit the ring; -EFAULT the ring is gone
+ *         (nothing was stored).
  */
 int vq_record_recover(struct vq *vq);
 

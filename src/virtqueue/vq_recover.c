@@ -102,6 +102,9 @@ int vq_record_recover(struct vq *vq)
 	struct vq_inflight *rec = vq->inflight;
 	int r;
 
+	/* used->idx was read; a ring that is gone says 0. */
+	if (vq_memory_is_gone(vq))
+		return -EFAULT;
 	if (rec->size == VQ_INFLIGHT_CLEAN) {
 		vq_record_reset(rec, vq->size, vq->used_published);
 		return 0;
@@ -114,6 +117,8 @@ int vq_record_recover(struct vq *vq)
 	r = collect(vq);
 	if (r < 0)
 		return r;
+	if (vq_memory_is_gone(vq))
+		return -EFAULT;
 	finish_publish(vq);
 	for (unsigned int i = 0; i < vq->redo_cnt; i++)
 		vq->state[vq->redo[i]] = VQ_HEAD_RECOVERED;

@@ -13,6 +13,7 @@
 
 #include "vblk/util/le.h"
 #include "vblk/util/math.h"
+#include "vblk/mem/memguard.h"
 #include "vq_internal.h"
 #include "vq_store.h"
 
@@ -87,6 +88,7 @@ int vq_start(struct vq *vq, const struct vq_config *cfg)
 
 	assert(!vq->inflight_cnt);
 	reset(vq);
+	vq->guard_hits = memguard_hits();
 	if (!config_is_sane(vq, cfg))
 		return -EINVAL;
 	vq->size = cfg->size;
@@ -122,8 +124,8 @@ void vq_stop(struct vq *vq)
 {
 	assert(!vq->inflight_cnt);
 	/* The next ring may be another: no stale record may be taken for its. */
-	if (vq->started && vq->inflight && !vq->inflight_cnt && vq->redo_next == vq->redo_cnt &&
-	    vq->used_pushed == vq->used_published)
+	if (vq->started && vq->inflight && !vq->inflight_cnt && !vq->abandoned &&
+	    vq->redo_next == vq->redo_cnt && vq->used_pushed == vq->used_published)
 		vq_record_set_clean(vq->inflight);
 	reset(vq);
 }
@@ -157,6 +159,15 @@ static enum vq_fault check_avail(struct vq *vq, bool *ret_any)
 	return VQ_FAULT_NONE;
 }
 
+/* What was read from pages that are gone is no chain, whatever it looks like. */
+static enum vq_fault walk(const struct vq *vq, uint16_t head, struct iovec *iov,
+			  unsigned int iov_max, struct vq_chain *ret_chain)
+{
+	enum vq_fault fault = vq_chain_walk(vq, head, iov, iov_max, ret_chain);
+
+	return vq_memory_is_gone(vq) ? VQ_FAULT_MEMORY : fault;
+}
+
 static void mark_popped(struct vq *vq, uint16_t head)
 {
 	vq->state[head] = VQ_HEAD_POPPED;
@@ -167,7 +178,7 @@ static enum vq_fault pop_recovered(struct vq *vq, struct iovec *iov, unsigned in
 				   struct vq_chain *ret_chain)
 {
 	uint16_t head = vq->redo[vq->redo_next];
-	enum vq_fault fault = vq_chain_walk(vq, head, iov, iov_max, ret_chain);
+	enum vq_fault fault = walk(vq, head, iov, iov_max, ret_chain);
 
 	if (fault)
 		return fault;
@@ -186,7 +197,7 @@ static enum vq_fault pop_available(struct vq *vq, struct iovec *iov, unsigned in
 		return VQ_FAULT_HEAD_RANGE;
 	if (vq->state[head] != VQ_HEAD_FREE)
 		return VQ_FAULT_HEAD_BUSY;
-	fault = vq_chain_walk(vq, head, iov, iov_max, ret_chain);
+	fault = walk(vq, head, iov, iov_max, ret_chain);
 	if (fault)
 		return fault;
 	/* Recorded before the caller can act on it. */
@@ -196,6 +207,20 @@ static enum vq_fault pop_available(struct vq *vq, struct iovec *iov, unsigned in
 	vq->last_avail++;
 	vq_notify_taken(vq);
 	return VQ_FAULT_NONE;
+}
+
+bool vq_memory_is_gone(const struct vq *vq)
+{
+	return memguard_hits() != vq->guard_hits;
+}
+
+void vq_abandon(struct vq *vq, uint16_t head)
+{
+	assert(head < vq->size && vq->state[head] == VQ_HEAD_POPPED);
+	vq->state[head] = VQ_HEAD_RECOVERED;
+	vq->inflight_cnt--;
+	vq->abandoned = true;
+	vq->fault = VQ_FAULT_MEMORY;
 }
 
 int vq_pop(struct vq *vq, struct iovec *iov, unsigned int iov_max, struct vq_chain *ret_chain)
@@ -211,13 +236,13 @@ int vq_pop(struct vq *vq, struct iovec *iov, unsigned int iov_max, struct vq_cha
 		fault = pop_recovered(vq, iov, iov_max, ret_chain);
 	} else {
 		fault = check_avail(vq, &any);
-		if (!fault && !any)
+		if (!fault && !any && !vq_memory_is_gone(vq))
 			return 0;
 		if (!fault)
 			fault = pop_available(vq, iov, iov_max, ret_chain);
 	}
 	if (fault) {
-		vq->fault = fault;
+		vq->fault = vq_memory_is_gone(vq) ? VQ_FAULT_MEMORY : fault;
 		return -EBADMSG;
 	}
 	return 1;

@@ -2,9 +2,14 @@
 #include <check.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "run_suite.h"
+#include "vblk/mem/memguard.h"
 #include "vblk/mem/memmap.h"
 #include "vblk/util/compiler.h"
 
@@ -210,6 +215,105 @@ START_TEST(references_are_counted_across_threads)
 }
 END_TEST
 
+/* ---- guard ---- */
+
+static char *map_page(int *ret_fd)
+{
+	char *page;
+
+	*ret_fd = memfd_create("page", MFD_CLOEXEC);
+	ck_assert_int_ge(*ret_fd, 0);
+	ck_assert_int_eq(ftruncate(*ret_fd, 8192), 0);
+	page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, *ret_fd, 0);
+	ck_assert_ptr_ne(page, MAP_FAILED);
+	memset(page, 'x', 8192);
+	return page;
+}
+
+START_TEST(page_that_is_gone_reads_as_zeroes_and_counts)
+{
+	unsigned int hits = memguard_hits();
+	volatile char *page;
+	int fd;
+
+	memguard_install();
+	page = map_page(&fd);
+	ck_assert_int_eq(memguard_add((void *)page, 8192), 0);
+	ck_assert_int_eq(ftruncate(fd, 4096), 0);
+	ck_assert_int_eq(page[4095], 'x');
+	ck_assert_uint_eq(memguard_hits(), hits);
+	ck_assert_int_eq(page[4096], 0);
+	ck_assert_int_eq(page[8191], 0);
+	page[5000] = 'y';
+	ck_assert_int_eq(page[5000], 'y');
+	ck_assert_uint_eq(memguard_hits(), hits + 1);
+	/* The neighbour is still the file's. */
+	ck_assert_int_eq(page[4095], 'x');
+	memguard_remove((void *)page);
+	munmap((void *)page, 8192);
+	close(fd);
+}
+END_TEST
+
+static void *hit_elsewhere(void *arg)
+{
+	volatile char *page = arg;
+
+	return page[0] == 0 && memguard_hits() == 1 ? arg : NULL;
+}
+
+START_TEST(hits_are_counted_by_thread)
+{
+	unsigned int hits = memguard_hits();
+	pthread_t thread;
+	void *ret;
+	char *page;
+	int fd;
+
+	memguard_install();
+	page = map_page(&fd);
+	ck_assert_int_eq(memguard_add(page, 8192), 0);
+	ck_assert_int_eq(ftruncate(fd, 0), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, hit_elsewhere, page), 0);
+	ck_assert_int_eq(pthread_join(thread, &ret), 0);
+	ck_assert_ptr_eq(ret, page);
+	ck_assert_uint_eq(memguard_hits(), hits);
+	memguard_remove(page);
+	munmap(page, 8192);
+	close(fd);
+}
+END_TEST
+
+/* 0: never guarded; 1: not any more. A bug of ours must not be hidden. */
+START_TEST(memory_without_guard_ends_the_process)
+{
+	volatile char *page;
+	int fd;
+
+	memguard_install();
+	page = map_page(&fd);
+	if (_i) {
+		ck_assert_int_eq(memguard_add((void *)page, 8192), 0);
+		memguard_remove((void *)page);
+	}
+	ck_assert_int_eq(ftruncate(fd, 0), 0);
+	(void)page[0];
+}
+END_TEST
+
+START_TEST(guard_is_full_at_some_time)
+{
+	unsigned int cnt = 0;
+
+	while (memguard_add(mem + cnt, 1) == 0)
+		cnt++;
+	ck_assert_uint_ge(cnt, MEMMAP_REGIONS_MAX);
+	memguard_remove(mem);
+	ck_assert_int_eq(memguard_add(mem, 1), 0);
+	ck_assert_int_eq(memguard_add(mem, 1), -ENOMEM);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("mem");
@@ -225,5 +329,9 @@ int main(void)
 	tcase_add_test(tc, release_runs_once_with_the_last_reference);
 	tcase_add_test(tc, release_does_not_run_when_new_fails);
 	tcase_add_test(tc, references_are_counted_across_threads);
+	tcase_add_test(tc, page_that_is_gone_reads_as_zeroes_and_counts);
+	tcase_add_test(tc, hits_are_counted_by_thread);
+	tcase_add_loop_test_raise_signal(tc, memory_without_guard_ends_the_process, SIGBUS, 0, 2);
+	tcase_add_test(tc, guard_is_full_at_some_time);
 	return run_suite(s);
 }

@@ -321,5 +321,6 @@ int main(void)
 	fx_suite_chain(s);
 	fx_suite_notify(s);
 	fx_suite_recover(s);
+	fx_suite_gone(s);
 	return run_suite(s);
 }

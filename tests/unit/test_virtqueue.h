@@ -60,5 +60,6 @@ void fx_suite_ring(Suite *s);
 void fx_suite_chain(Suite *s);
 void fx_suite_notify(Suite *s);
 void fx_suite_recover(Suite *s);
+void fx_suite_gone(Suite *s);
 
 #endif

@@ -163,6 +163,19 @@ START_TEST(stop_keeps_what_is_not_finished)
 }
 END_TEST
 
+START_TEST(stop_keeps_what_is_not_published)
+{
+	start_recorded(0);
+	fx_turn(3);
+	vq_stop(fx.vq);
+	fx.cfg.recover = true;
+	fx_start();
+	ck_assert_uint_eq(vq_recovered_cnt(fx.vq), 1);
+	ck_assert_uint_eq(fx_take(), 3);
+	fx_fini();
+}
+END_TEST
+
 static void damage_size(void)
 {
 	fx.rec->size = 16;
@@ -265,6 +278,7 @@ void fx_suite_recover(Suite *s)
 	tcase_add_test(tc, fresh_start_forgets_the_record);
 	tcase_add_test(tc, clean_stop_fits_any_ring);
 	tcase_add_test(tc, stop_keeps_what_is_not_finished);
+	tcase_add_test(tc, stop_keeps_what_is_not_published);
 	tcase_add_loop_test(tc, record_that_does_not_fit_is_refused_and_kept, 0,
 			    ARRAY_SIZE(damages));
 	tcase_add_test(tc, undamaged_record_is_taken);

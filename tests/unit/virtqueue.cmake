@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 vblk_unit_test(virtqueue
 	SOURCES test_virtqueue.c test_virtqueue_chain.c test_virtqueue_notify.c
-		test_virtqueue_recover.c test_virtqueue_fixture.c
+		test_virtqueue_recover.c test_virtqueue_gone.c test_virtqueue_fixture.c
 	LIBS vblk_virtqueue vblk_fake_ring Threads::Threads)
 
 # The module once more, with a hook in front of every store.

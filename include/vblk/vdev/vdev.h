@@ -43,7 +43,8 @@
  * @queue_broken: control thread: queue @idx met a fault and pops no more.
  * @queue_failed: control thread: queue @idx serves nothing until restarted.
  *              @err: -EUCLEAN vq_start() refused the ring or its in-flight
- *              record (a retry would end the same); else what map_get() returned.
+ *              record (a retry would end the same); -EFAULT memory of the ring is
+ *              gone; else what map_get() returned.
  * @queue_stuck: control thread: the backend has had a request of queue @idx for longer
  *              than stuck_ms (vdev_queue_oldest() names it), or no longer has one
  */

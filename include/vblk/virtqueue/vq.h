@@ -39,6 +39,7 @@ enum vq_fault {
 	VQ_FAULT_INDIRECT_NESTED,   /* indirect inside an indirect table */
 	VQ_FAULT_INDIRECT_NEXT,	    /* INDIRECT together with NEXT */
 	VQ_FAULT_INDIRECT_REFUSED,  /* not negotiated */
+	VQ_FAULT_MEMORY,	    /* pages of the ring or of a request are gone; memguard.h */
 };
 
 const char *vq_fault_str(enum vq_fault fault);
@@ -93,7 +94,8 @@ void vq_free(struct vq *vq);
  * between publishing and interrupting.
  *
  * Return: 0; -EINVAL bad size, alignment, or a record that does not fit the ring
- *         (the queue is stopped, the record as it was).
+ *         (the queue is stopped, the record as it was); -EFAULT likewise, because
+ *         memory of the ring is gone.
  */
 int vq_start(struct vq *vq, const struct vq_config *cfg) VBLK_MUST_CHECK;
 /*
@@ -118,6 +120,17 @@ void vq_set_map(struct vq *vq, const struct memmap *map);
  */
 int vq_pop(struct vq *vq, struct iovec *iov, unsigned int iov_max,
 	   struct vq_chain *ret_chain) VBLK_MUST_CHECK;
+
+/*
+ * Did this thread touch memory of the driver's that is gone, since vq_start()? What
+ * was read meanwhile is not what the driver wrote. The next vq_pop() says so, too.
+ */
+bool vq_memory_is_gone(const struct vq *vq);
+/*
+ * Takes a popped request back, not to be pushed: nothing was done for it. It stays
+ * in the in-flight record for the next vq_start() with recover. The queue is broken.
+ */
+void vq_abandon(struct vq *vq, uint16_t head);
 
 /**
  * vq_push() - return a request; the driver sees it at the next vq_publish()
