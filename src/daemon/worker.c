@@ -11,6 +11,7 @@
 
 #include "privileges.h"
 #include "stuck.h"
+#include "vblk/mem/memguard.h"
 #include "vblk/util/clock.h"
 #include "vblk/util/log.h"
 #include "worker_internal.h"
@@ -94,6 +95,11 @@ static void on_event(void *ctx, enum vduse_event event, int arg)
 		return;
 	case VDUSE_EVENT_QUEUE_UNSTUCK:
 		log_notice("queue %d: the backend has finished what it had for so long", arg);
+		return;
+	case VDUSE_EVENT_QUEUE_UNUSABLE:
+		log_error(
+			"queue %d stopped, the driver broke the rules: its ring has a wrong size or address or is not in the driver's memory; a reset brings it back",
+			arg);
 		return;
 	case VDUSE_EVENT_MEMORY:
 		log_errno(arg, "cannot map the driver's rings, so no I/O is served");
@@ -311,6 +317,8 @@ int worker_main(const struct worker_params *params)
 		log_errno(r, "cannot give up privileges");
 		return EXIT_FAILURE;
 	}
+	/* A driver that takes its memory away ends its queue, not the worker. */
+	memguard_install();
 	if (start_device(&worker) < 0)
 		return EXIT_FAILURE;
 	if (privileges_lock_memory() < 0)

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "vblk/util/clock.h"
@@ -54,14 +55,6 @@ static void dev_stopped(void *ctx)
 	vduse_dev_settle(ctx);
 }
 
-static void dev_queue_broken(void *ctx, unsigned int idx, enum vq_fault fault)
-{
-	struct vduse_dev *dev = ctx;
-
-	(void)fault;
-	dev->event(dev->ctx, VDUSE_EVENT_QUEUE_BROKEN, (int)idx);
-}
-
 /* After a message timed out every ioctl is refused, for good. */
 static void dev_check_broken(struct vduse_dev *dev)
 {
@@ -81,6 +74,13 @@ static void dev_report_memory(struct vduse_dev *dev, int err)
 	dev->event(dev->ctx, VDUSE_EVENT_MEMORY, err);
 }
 
+static void dev_arm_retry(struct vduse_dev *dev)
+{
+	dev->retry_delay_ms =
+		MIN(MAX(dev->retry_delay_ms * 2, RETRY_DELAY_MIN_MS), RETRY_DELAY_MAX_MS);
+	dev->retry_ns = clock_now_ns() + dev->retry_delay_ms * NSEC_PER_MSEC;
+}
+
 /*
  * The driver believes in a working device and its requests wait in the ring;
  * refusing anything now would not reach it. What can be done is to try again:
@@ -96,18 +96,47 @@ static void dev_retry_later(struct vduse_dev *dev, int err)
 	/* A record that does not fit now will not fit later. */
 	if (err == -EUCLEAN)
 		return;
-	dev->retry_delay_ms =
-		MIN(MAX(dev->retry_delay_ms * 2, RETRY_DELAY_MIN_MS), RETRY_DELAY_MAX_MS);
-	dev->retry_ns = clock_now_ns() + dev->retry_delay_ms * NSEC_PER_MSEC;
+	dev_arm_retry(dev);
+}
+
+/* A driver can provoke it again and again without a reset; told is it once. */
+static void dev_tell_queue(struct vduse_dev *dev, enum vduse_event event, unsigned int idx)
+{
+	if (dev->queue_told[idx])
+		return;
+	dev->queue_told[idx] = true;
+	dev->event(dev->ctx, event, (int)idx);
+}
+
+void vduse_dev_tell_unusable(struct vduse_dev *dev, unsigned int idx)
+{
+	dev_tell_queue(dev, VDUSE_EVENT_QUEUE_UNUSABLE, idx);
+}
+
+static void dev_queue_broken(void *ctx, unsigned int idx, enum vq_fault fault)
+{
+	struct vduse_dev *dev = ctx;
+
+	dev_tell_queue(dev, VDUSE_EVENT_QUEUE_BROKEN, idx);
+	/* Memory that is gone may come back; what the driver wrote will not change. */
+	if (fault != VQ_FAULT_MEMORY)
+		dev->queue_stopped[idx] = true;
+	else if (dev->want_running)
+		dev_arm_retry(dev);
 }
 
 static void dev_queue_failed(void *ctx, unsigned int idx, int err)
 {
 	struct vduse_dev *dev = ctx;
 
-	(void)idx;
-	if (dev->want_running)
+	if (!dev->want_running)
+		return;
+	if (err != -EFAULT) {
 		dev_retry_later(dev, err);
+		return;
+	}
+	vduse_dev_tell_unusable(dev, idx);
+	dev_arm_retry(dev);
 }
 
 static void dev_queue_stuck(void *ctx, unsigned int idx, bool is_stuck)
@@ -161,6 +190,8 @@ void vduse_dev_settle(struct vduse_dev *dev)
 	if (was_reset) {
 		dev->reset_wanted = false;
 		dev->rings_in_use = false;
+		memset(dev->queue_told, 0, sizeof(dev->queue_told));
+		memset(dev->queue_stopped, 0, sizeof(dev->queue_stopped));
 		vduse_rings_clear_records(dev);
 		vduse_msg_answer(dev, &dev->reset, VDUSE_REQ_RESULT_OK);
 		if (was_in_use)

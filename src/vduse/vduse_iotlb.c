@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "vblk/mem/memguard.h"
 #include "vblk/util/math.h"
 
 /* What a memmap holds, given back by its release function. */
@@ -79,6 +80,11 @@ static int mapping_init(const struct vduse_sys *sys, const struct vduse_iotlb_en
 		      &base);
 	if (r < 0)
 		return r;
+	r = memguard_add(base, map_bytes);
+	if (r < 0) {
+		sys->munmap(sys->ctx, base, map_bytes);
+		return r;
+	}
 	*ret_mapping = (struct vduse_mapping){
 		.va = (uint8_t *)base + (offset - page_offset),
 		.base = base,
@@ -93,6 +99,7 @@ void vduse_mapping_unmap(const struct vduse_sys *sys, struct vduse_mapping *mapp
 {
 	if (!mapping->base)
 		return;
+	memguard_remove(mapping->base);
 	sys->munmap(sys->ctx, mapping->base, mapping->map_bytes);
 	if (mapping->fd >= 0)
 		sys->close(sys->ctx, mapping->fd);

@@ -90,6 +90,12 @@ static bool features_are_fine(const struct vduse_dev *dev, uint64_t features)
 	return (features & needed) == needed && !(features & ~offered);
 }
 
+static void features_refuse(struct vduse_dev *dev, uint32_t request_id)
+{
+	msg_reply(dev, request_id, VDUSE_REQ_RESULT_FAILED);
+	dev->event(dev->ctx, VDUSE_EVENT_FEATURES_REFUSED, 0);
+}
+
 /*
  * The one place where a refusal is safe: the driver's probe fails and says so.
  * A refused DRIVER_OK would be ignored, and its I/O hang for ever.
@@ -101,8 +107,7 @@ static void msg_features_ok(struct vduse_dev *dev, uint32_t request_id, uint8_t 
 
 	r = vduse_ioctl(dev, VDUSE_DEV_GET_FEATURES, &features);
 	if (r < 0 || dev->reset_wanted || dev->given_up || !features_are_fine(dev, features)) {
-		msg_reply(dev, request_id, VDUSE_REQ_RESULT_FAILED);
-		dev->event(dev->ctx, VDUSE_EVENT_FEATURES_REFUSED, 0);
+		features_refuse(dev, request_id);
 		return;
 	}
 	dev->status = status;
@@ -112,13 +117,18 @@ static void msg_features_ok(struct vduse_dev *dev, uint32_t request_id, uint8_t 
 
 static void msg_driver_ok(struct vduse_dev *dev, uint32_t request_id, uint8_t status)
 {
-	uint64_t features = 0;
+	uint64_t features = dev->features;
 
+	(void)vduse_ioctl(dev, VDUSE_DEV_GET_FEATURES, &features);
+	/* Only one that left FEATURES_OK out comes here with them: none that ignores an answer. */
+	if (!dev->want_running && !features_are_fine(dev, features)) {
+		features_refuse(dev, request_id);
+		return;
+	}
 	dev->status = status;
+	dev->features = features;
 	/* First: interrupts are refused until the kernel has the answer. */
 	msg_reply(dev, request_id, VDUSE_REQ_RESULT_OK);
-	if (vduse_ioctl(dev, VDUSE_DEV_GET_FEATURES, &features) == 0)
-		dev->features = features;
 	if (dev->config_untold)
 		vduse_config_tell(dev);
 	if (!dev->want_running) {

@@ -124,6 +124,9 @@ struct vduse_dev {
 	bool reset_wanted;    /* status 0 came and queues are not drained yet */
 	bool given_up;	      /* all requests fail, no driver is accepted any more */
 	bool memory_reported; /* one VDUSE_EVENT_MEMORY until something changes */
+	/* Until the driver resets: told of already; not to be started again. */
+	bool queue_told[VDEV_QUEUES_MAX];
+	bool queue_stopped[VDEV_QUEUES_MAX];
 	struct vduse_answer reset;
 	struct vduse_answer iotlb;
 	uint64_t retry_ns; /* when to try again to start; 0 = not */
@@ -138,8 +141,8 @@ struct vduse_dev {
 /**
  * vduse_rings_map() - ask the kernel for the rings, map them, give it the kick eventfds
  * Fills dev->vdev_rings; queues that the driver does not use are disabled.
- * Return: number of enabled queues; -EINVAL a ring of impossible size; other -errno;
- *         nothing is mapped after a failure.
+ * Return: number of enabled queues; -errno, and nothing is mapped. A ring that is not
+ *         where or what it must be is told of, and its queue disabled.
  */
 int vduse_rings_map(struct vduse_dev *dev) VBLK_MUST_CHECK;
 /* vdev STOPPED. */
@@ -157,6 +160,9 @@ void vduse_config_tell(struct vduse_dev *dev);
 void vduse_config_forget(struct vduse_dev *dev);
 /* @now_ns is at or behind dev->config_retry_ns. */
 void vduse_config_retry(struct vduse_dev *dev, uint64_t now_ns);
+
+/* The ring of queue @idx is not usable: tells it once. */
+void vduse_dev_tell_unusable(struct vduse_dev *dev, unsigned int idx);
 
 /* Starts the queues when the driver wants them and nothing of the past is left. */
 void vduse_dev_start(struct vduse_dev *dev);

@@ -6,6 +6,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 
+#include "vblk/mem/memguard.h"
 #include "vblk/util/le.h"
 #include "vblk/util/math.h"
 
@@ -52,8 +53,8 @@ static int ring_query(struct vduse_dev *dev, unsigned int idx, struct vduse_vq_i
 	return 0;
 }
 
-static int ring_map(struct vduse_dev *dev, struct vduse_ring *ring,
-		    const struct vduse_vq_info *info)
+static int ring_map_parts(struct vduse_dev *dev, struct vduse_ring *ring,
+			  const struct vduse_vq_info *info)
 {
 	uint64_t num = info->num;
 	int r;
@@ -73,6 +74,29 @@ static int ring_map(struct vduse_dev *dev, struct vduse_ring *ring,
 			       VDUSE_ACCESS_RW, &ring->used);
 }
 
+static int ring_map(struct vduse_dev *dev, struct vduse_ring *ring,
+		    const struct vduse_vq_info *info)
+{
+	int r;
+
+	if (!is_power_of_two(info->num) || info->num > dev->blk->queue_size)
+		return -EINVAL;
+	r = ring_map_parts(dev, ring, info);
+	if (r < 0)
+		return r;
+	/* virtio 1.2 s2.7 */
+	if (!is_aligned((uintptr_t)ring->desc.va, 16) ||
+	    !is_aligned((uintptr_t)ring->avail.va, 2) || !is_aligned((uintptr_t)ring->used.va, 4))
+		return -EINVAL;
+	return 0;
+}
+
+/* What no other attempt would change, as long as the driver leaves it so. */
+static bool is_fault_of_driver(int err)
+{
+	return err == -EINVAL || err == -EFAULT || err == -EACCES;
+}
+
 /*
  * A zeroed record is new and knows nothing; vq_start() refuses it for a ring in
  * use, since a guess would complete requests twice or never. Where the driver
@@ -80,9 +104,11 @@ static int ring_map(struct vduse_dev *dev, struct vduse_ring *ring,
  */
 static void record_prepare(struct vq_inflight *rec, const struct vq_config *cfg)
 {
+	unsigned int hits = memguard_hits();
 	uint16_t used_idx = load_acquire_le16(&cfg->used->idx);
+	uint16_t avail_idx = load_acquire_le16(&cfg->avail->idx);
 
-	if (!rec->size && load_acquire_le16(&cfg->avail->idx) == used_idx)
+	if (!rec->size && avail_idx == used_idx && memguard_hits() == hits)
 		__atomic_store_n(&rec->size, VQ_INFLIGHT_CLEAN, __ATOMIC_RELAXED);
 }
 
@@ -93,7 +119,7 @@ static int kick_give(struct vduse_dev *dev, unsigned int idx)
 	return vduse_ioctl(dev, VDUSE_VQ_SETUP_KICKFD, &kick);
 }
 
-/* Returns 1 when the queue is in use, 0 when the driver left it alone. */
+/* Returns 1 when the queue is in use, 0 when the driver left it alone or spoilt it. */
 static int ring_prepare(struct vduse_dev *dev, unsigned int idx)
 {
 	struct vduse_ring *ring = &dev->rings[idx];
@@ -104,11 +130,15 @@ static int ring_prepare(struct vduse_dev *dev, unsigned int idx)
 	r = ring_query(dev, idx, &info);
 	if (r < 0)
 		return r;
-	if (!info.ready)
+	if (!info.ready || dev->queue_stopped[idx])
 		return 0;
-	if (!is_power_of_two(info.num) || info.num > dev->blk->queue_size)
-		return -EINVAL;
 	r = ring_map(dev, ring, &info);
+	if (is_fault_of_driver(r)) {
+		/* The other queues are none the worse for it. */
+		ring_unmap(dev, idx);
+		vduse_dev_tell_unusable(dev, idx);
+		return 0;
+	}
 	if (r < 0)
 		return r;
 	*out = (struct vdev_ring){
@@ -153,7 +183,8 @@ bool vduse_rings_have_more(struct vduse_dev *dev)
 	unsigned int i;
 
 	for (i = 0; i < dev->blk->queue_cnt; i++)
-		if (!dev->vdev_rings[i].enabled && ring_query(dev, i, &info) == 0 && info.ready)
+		if (!dev->vdev_rings[i].enabled && !dev->queue_told[i] &&
+		    ring_query(dev, i, &info) == 0 && info.ready)
 			return true;
 	return false;
 }

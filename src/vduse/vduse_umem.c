@@ -115,28 +115,38 @@ static int umem_ioctl(struct vduse_mem *mem, unsigned long request)
 	return mem->sys->ioctl(mem->sys->ctx, mem->dev_fd, request, &arg);
 }
 
-static bool umem_is_possible(struct vduse_mem *mem)
+/* Return: 1 the kernel's bounce area is what the driver uses; 0 it is not; -errno. */
+static int bounce_is_in_use(struct vduse_mem *mem)
 {
 	struct vduse_iova_info info = { .start = 0, .last = 0 };
+	int r;
 
-	if (mem->sys->ioctl(mem->sys->ctx, mem->dev_fd, VDUSE_IOTLB_GET_INFO, &info) < 0)
-		return false;
+	r = mem->sys->ioctl(mem->sys->ctx, mem->dev_fd, VDUSE_IOTLB_GET_INFO, &info);
+	if (r < 0)
+		return r;
 	return (info.capability & VDUSE_IOVA_CAP_UMEM) && info.start == 0 &&
 	       info.last == mem->umem_bytes - 1;
 }
 
 /*
  * Returns 1 when requests are in our memory from now on, 0 when they stay in
- * the kernel's, -EEXIST when they are in memory of somebody else.
+ * the kernel's or the driver's, -EEXIST when they are in memory of somebody else,
+ * other -errno when that cannot be told.
  */
 static int umem_register(struct vduse_mem *mem)
 {
 	int r;
 
-	/* A registration survives the driver's resets, until the descriptor is closed. */
+	if (!mem->umem)
+		return 0;
+	/*
+	 * A registration survives the driver's resets, until the descriptor is closed. The
+	 * driver after it may bring memory of its own (vhost_vdpa), at the same addresses.
+	 */
+	r = bounce_is_in_use(mem);
 	if (mem->umem_registered)
-		return 1;
-	if (!mem->umem || !umem_is_possible(mem))
+		return r;
+	if (r <= 0)
 		return 0;
 	r = umem_ioctl(mem, VDUSE_IOTLB_REG_UMEM);
 	if (r == -EEXIST) {

@@ -170,8 +170,9 @@ START_TEST(ring_larger_than_asked_for_is_reported_and_not_touched)
 
 	ck_assert_int_eq(rig_start(rig), 0);
 	rig_probe(rig, 2 * RIG_QUEUE_SIZE, 1);
-	ck_assert_uint_eq(rig->events[VDUSE_EVENT_MEMORY], 1);
-	ck_assert_int_eq(rig->last_arg, -EINVAL);
+	ck_assert_uint_eq(rig->events[VDUSE_EVENT_QUEUE_UNUSABLE], 1);
+	ck_assert_int_eq(rig->last_arg, 0);
+	ck_assert_uint_eq(fake_vduse_map_cnt(rig->k), 0);
 	rig_free(rig);
 }
 END_TEST

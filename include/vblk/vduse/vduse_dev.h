@@ -9,11 +9,10 @@
  * for an answer. No function here waits for a backend.
  *
  * Answers: every message is answered OK at once, with three exceptions.
- * FEATURES_OK is refused (the only safe place) when the driver's subset cannot
- * work (no VERSION_1 or ACCESS_PLATFORM, no FLUSH for a volatile cache, bits not
- * on offer) or when an earlier reset could not be drained; status 0 (reset) is
- * answered when all queues are drained, or refused at the deadline; unknown
- * messages are refused.
+ * FEATURES_OK is refused (the only safe place; and DRIVER_OK of a driver that left it out) when the
+ * driver's subset cannot work (no VERSION_1 or ACCESS_PLATFORM, no FLUSH for a volatile cache, bits
+ * not on offer) or when an earlier reset could not be drained; status 0 (reset) is answered when
+ * all queues are drained, or refused at the deadline; unknown messages are refused.
  */
 #ifndef VBLK_VDUSE_VDUSE_DEV_H
 #define VBLK_VDUSE_VDUSE_DEV_H
@@ -53,11 +52,13 @@ enum vduse_event {
 	VDUSE_EVENT_FEATURES_REFUSED, /* the driver lacks something, or is too early after
 					 RESET_TIMEOUT */
 	VDUSE_EVENT_DRIVER_FAILED,    /* the driver gave up (status FAILED) */
-	VDUSE_EVENT_QUEUE_BROKEN,     /* arg: queue index */
-	VDUSE_EVENT_QUEUE_STUCK,      /* arg: queue index; it has a request older than stuck_ms */
-	VDUSE_EVENT_QUEUE_UNSTUCK,    /* arg: queue index; it has none any more */
-	VDUSE_EVENT_MEMORY,	      /* arg: -errno; see below */
-	VDUSE_EVENT_BROKEN,	      /* the kernel gave the device up (a message timed out) */
+	/* Once for each queue until the driver resets; the other queues go on. arg: its index */
+	VDUSE_EVENT_QUEUE_BROKEN,   /* it met a fault, see vdev_queue_info() */
+	VDUSE_EVENT_QUEUE_UNUSABLE, /* its ring is no ring, or not in memory of the driver's */
+	VDUSE_EVENT_QUEUE_STUCK,    /* arg: queue index; it has a request older than stuck_ms */
+	VDUSE_EVENT_QUEUE_UNSTUCK,  /* arg: queue index; it has none any more */
+	VDUSE_EVENT_MEMORY,	    /* arg: -errno; see below */
+	VDUSE_EVENT_BROKEN,	    /* the kernel gave the device up (a message timed out) */
 };
 
 /*
