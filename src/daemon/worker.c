@@ -102,7 +102,11 @@ static void on_event(void *ctx, enum vduse_event event, int arg)
 			arg);
 		return;
 	case VDUSE_EVENT_MEMORY:
-		log_errno(arg, "cannot map the driver's rings, so no I/O is served");
+		if (arg == -ENOTUNIQ)
+			log_error(
+				"the kernel still has the memory of an earlier driver (vhost_vdpa) mapped, so no I/O is served: detach the device with --force and attach it again");
+		else
+			log_errno(arg, "cannot map the driver's rings, so no I/O is served");
 		return;
 	case VDUSE_EVENT_BROKEN:
 		log_error(

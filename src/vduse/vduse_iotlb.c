@@ -17,6 +17,7 @@
 /* What a memmap holds, given back by its release function. */
 struct iotlb_set {
 	const struct vduse_sys *sys;
+	uint64_t from_iova;
 	unsigned int cnt;
 	struct vduse_mapping mappings[MEMMAP_REGIONS_MAX];
 	struct memmap_region regions[MEMMAP_REGIONS_MAX];
@@ -176,7 +177,14 @@ static int iotlb_set_take(struct iotlb_set *set, const struct vduse_iotlb_entry 
 	/* An entry that does not lead on would keep the caller busy for ever. */
 	if (entry->last < next || entry->last < entry->start)
 		r = -EFAULT;
-	/* What begins before is the rest of a range that the caller replaces. */
+	/*
+	 * Entries that overlap: vhost_vdpa, closed by a program that died, leaves its memory
+	 * in the kernel's table (6.12), and another driver has added its own at the same
+	 * addresses. Nobody can tell which is meant, and guessing would be wrong data.
+	 */
+	else if (entry->start < next && next > set->from_iova)
+		r = -ENOTUNIQ;
+	/* What begins before the first is the rest of a range that the caller replaces. */
 	else if (entry->start >= next)
 		r = iotlb_set_add(set, entry, fd);
 	if (r < 0 || entry->start < next)
@@ -213,6 +221,7 @@ int vduse_iotlb_memmap(const struct vduse_sys *sys, int dev_fd, uint64_t from_io
 	if (!set)
 		return -ENOMEM;
 	set->sys = sys;
+	set->from_iova = from_iova;
 	r = iotlb_set_fill(set, dev_fd, from_iova);
 	if (r == 0 && !set->cnt && !first)
 		r = -ENOENT;

@@ -41,7 +41,8 @@ void vduse_mapping_unmap(const struct vduse_sys *sys, struct vduse_mapping *mapp
 /**
  * vduse_iotlb_memmap() - map of all entries at or above @from_iova
  * @first: a region of the caller's to put in front, or NULL
- * Return: 0 and an owned reference; -ENOENT no entry at all; -E2BIG; other -errno.
+ * Return: 0 and an owned reference; -ENOENT no entry at all; -E2BIG; -ENOTUNIQ entries
+ *         overlap; other -errno.
  */
 int vduse_iotlb_memmap(const struct vduse_sys *sys, int dev_fd, uint64_t from_iova,
 		       const struct memmap_region *first, struct memmap **ret_map) VBLK_MUST_CHECK;

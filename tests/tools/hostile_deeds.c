@@ -355,7 +355,7 @@ const struct attack hostile_deeds[] = {
 	DEED("DRIVER_OK with a packed ring", run_features, 0, .type = 1,
 	     .sector = FEATURES_BASIC | BIT64(VIRTIO_F_RING_PACKED), .outcome = ANY),
 	DEED("DRIVER_OK without features", run_features, 0, .type = 1, .outcome = ANY),
-	DEED("GET_VRING_BASE 200 times", run_get_base, 200, .outcome = ANY),
+	DEED("GET_VRING_BASE 50 times", run_get_base, 50, .outcome = ANY),
 	DEED("broken, then remapped", run_broken_and_remapped, 10, BREAKS("zero length")),
 };
 const unsigned int hostile_deeds_cnt = sizeof(hostile_deeds) / sizeof(hostile_deeds[0]);

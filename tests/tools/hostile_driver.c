@@ -269,6 +269,13 @@ int main(int argc, char **argv)
 	cnt += attack_all(&d, hostile_deeds, hostile_deeds_cnt, only);
 	if (!cnt)
 		die("no attack '%s'", only);
+	/*
+	 * The kernel forgets nothing by itself: what is left mapped at the close would lie
+	 * over the memory of the next driver (seen with Linux 6.12).
+	 */
+	for (unsigned int i = 0; i < REGION_CNT; i++)
+		if (drv_region_unmap(&d, (enum drv_region_id)i) < 0)
+			die("region %u cannot be unmapped", i);
 	(void)printf("%u attacks, all as expected\n", cnt);
 	return 0;
 }
