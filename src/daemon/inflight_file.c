@@ -99,6 +99,21 @@ static int map_file(int fd, size_t len, struct inflight_file *ret_file)
 	return 0;
 }
 
+/*
+ * The device is new, so its rings are: nothing is in flight in them. A worker that dies
+ * after the driver's first request and before it has touched its record leaves it so, and
+ * its successor begins like it. Records of zeroes, in contrast, are a damaged file.
+ */
+static void mark_clean(const struct inflight_file *file, const struct blk_params *blk)
+{
+	char *at = inflight_file_records(file);
+
+	for (unsigned int i = 0; i < blk->queue_cnt; i++) {
+		((struct vq_inflight *)(void *)at)->size = VQ_INFLIGHT_CLEAN;
+		at += vq_inflight_bytes(blk->queue_size);
+	}
+}
+
 int inflight_file_create(int dir_fd, const struct vblkd_config *config,
 			 const struct blk_params *blk, struct inflight_file *ret_file)
 {
@@ -121,7 +136,10 @@ int inflight_file_create(int dir_fd, const struct vblkd_config *config,
 		return -r;
 	if (pwrite(fd, &header, sizeof(header), 0) != sizeof(header))
 		return -EIO;
-	return map_file(fd, file_bytes(blk), ret_file);
+	r = map_file(fd, file_bytes(blk), ret_file);
+	if (r == 0)
+		mark_clean(ret_file, blk);
+	return r;
 }
 
 static const char *other_identity(const struct inflight_identity *found,
@@ -156,6 +174,16 @@ static const char *other_header(const struct inflight_header *found,
 	return NULL;
 }
 
+/*
+ * The directory keeps strangers out. Should it ever have failed to, a file that they
+ * could have made, or can still change, is not believed.
+ */
+static bool is_own_file(const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && st->st_uid == geteuid() && st->st_nlink == 1 &&
+	       !(st->st_mode & (S_IWGRP | S_IWOTH));
+}
+
 static int refuse(const char *wrong, char why[BDEV_WHY_MAX])
 {
 	snprintf(why, BDEV_WHY_MAX, "its record of requests in flight %s", wrong);
@@ -165,10 +193,15 @@ static int refuse(const char *wrong, char why[BDEV_WHY_MAX])
 /* A file that is too short gives zeroes, which are nobody's. */
 static int read_header(int dir_fd, int *ret_fd, struct inflight_header *ret_header)
 {
-	int fd = openat(dir_fd, "inflight", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	int fd = openat(dir_fd, "inflight", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
 
 	if (fd < 0)
 		return -errno;
+	if (fstat(fd, &st) < 0 || !is_own_file(&st)) {
+		close(fd);
+		return -EPERM;
+	}
 	memset(ret_header, 0, sizeof(*ret_header));
 	if (pread(fd, ret_header, sizeof(*ret_header), 0) < 0) {
 		int r = -errno;

@@ -26,6 +26,7 @@ struct inflight_file {
  *
  * Return: 0; adopt: -ENOENT there is none; -ESTALE it is of another boot, device or
  *         shape (@why says which: the device then cannot be taken over as asked);
+ *         -EPERM it is not ours alone, so anybody may have written it;
  *         other -errno.
  * @ret_capacity_bytes: of the disk as the driver knows it, or is about to. The backend may have
  *         another size by now.

@@ -84,9 +84,13 @@ static int lock_file(int dir_fd, int *ret_fd, int *ret_pid)
 int run_dir_open(const char *name, struct run_dir *ret_dir, int *ret_pid)
 {
 	struct run_dir dir = { .fd = -1, .lock_fd = -1 };
+	_cleanup_close_ int parent_fd = -1;
 	int r;
 
+	/* Who can write to the parent could put another directory in our place. */
 	r = make_dir(vblkd_run_dir());
+	if (r == 0)
+		r = open_own_dir(vblkd_run_dir(), &parent_fd);
 	if (r < 0)
 		return r;
 	if (asprintf(&dir.path, "%s/%s", vblkd_run_dir(), name) < 0)

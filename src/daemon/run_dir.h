@@ -28,6 +28,7 @@ struct run_dir {
 /**
  * run_dir_open() - make the directory and lock it
  * Return: 0; -EBUSY a living keeper has it (@ret_pid: its process, 0 if unknown);
+ *         -EPERM somebody else owns or can write to it, or to the directory above;
  *         other -errno.
  */
 int run_dir_open(const char *name, struct run_dir *ret_dir, int *ret_pid) VBLK_MUST_CHECK;

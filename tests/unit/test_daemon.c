@@ -212,6 +212,34 @@ START_TEST(planted_link_is_refused)
 }
 END_TEST
 
+START_TEST(directory_above_that_others_can_write_is_refused)
+{
+	struct run_dir rd;
+	int pid;
+
+	ck_assert_int_eq(chmod(dir, _i ? 0702 : 0720), 0);
+	ck_assert_int_eq(run_dir_open("a", &rd, &pid), -EPERM);
+	ck_assert_int_eq(chmod(dir, 0700), 0);
+	ck_assert_int_eq(run_dir_open("a", &rd, &pid), 0);
+	run_dir_remove(&rd);
+}
+END_TEST
+
+START_TEST(directory_of_somebody_else_is_refused)
+{
+	struct run_dir rd;
+	char path[128];
+	int pid;
+
+	if (geteuid() != 0)
+		return;
+	snprintf(path, sizeof(path), "%s/a", dir);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	ck_assert_int_eq(chown(path, 65534, 65534), 0);
+	ck_assert_int_eq(run_dir_open("a", &rd, &pid), -EPERM);
+}
+END_TEST
+
 /* ---- record of requests in flight ---- */
 
 static void make_device(struct vblkd_config *config, struct blk_params *blk)
@@ -349,6 +377,116 @@ START_TEST(record_with_an_impossible_size_is_refused)
 }
 END_TEST
 
+START_TEST(new_record_is_clean)
+{
+	struct vblkd_config config;
+	struct inflight_file file;
+	struct blk_params blk;
+	char *at;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY);
+
+	make_device(&config, &blk);
+	ck_assert_int_eq(inflight_file_create(fd, &config, &blk, &file), 0);
+	at = inflight_file_records(&file);
+	for (unsigned int i = 0; i < blk.queue_cnt; i++)
+		ck_assert_uint_eq(
+			((struct vq_inflight *)(void *)(at + i * vq_inflight_bytes(64)))->size,
+			VQ_INFLIGHT_CLEAN);
+	inflight_file_close(&file);
+	config_fini(&config);
+	close(fd);
+}
+END_TEST
+
+static void plant_symlink(const char *path, const char *real)
+{
+	ck_assert_int_eq(rename(path, real), 0);
+	ck_assert_int_eq(symlink(real, path), 0);
+}
+
+static void plant_hard_link(const char *path, const char *real)
+{
+	ck_assert_int_eq(link(path, real), 0);
+}
+
+static void plant_writable(const char *path, const char *real VBLK_UNUSED)
+{
+	ck_assert_int_eq(chmod(path, 0620), 0);
+}
+
+static void plant_fifo(const char *path, const char *real VBLK_UNUSED)
+{
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+}
+
+static void plant_owner(const char *path, const char *real)
+{
+	if (geteuid() == 0)
+		ck_assert_int_eq(chown(path, 65534, 65534), 0);
+	else
+		plant_hard_link(path, real);
+}
+
+static void (*const plants[])(const char *path, const char *real) = {
+	plant_symlink, plant_hard_link, plant_writable, plant_fifo, plant_owner,
+};
+
+START_TEST(record_that_is_not_ours_alone_is_refused_and_replaced)
+{
+	struct vblkd_config config;
+	struct inflight_file file;
+	struct blk_params blk;
+	uint64_t size;
+	char why[BDEV_WHY_MAX] = "", path[128], real[128];
+	int fd = open(dir, O_RDONLY | O_DIRECTORY);
+
+	make_device(&config, &blk);
+	ck_assert_int_eq(inflight_file_create(fd, &config, &blk, &file), 0);
+	inflight_file_close(&file);
+	snprintf(path, sizeof(path), "%s/inflight", dir);
+	snprintf(real, sizeof(real), "%s/planted", dir);
+	plants[_i](path, real);
+	ck_assert_int_lt(inflight_file_check(fd, &config, why), 0);
+	ck_assert_int_lt(inflight_file_adopt(fd, &config, &blk, &file, &size, why), 0);
+	/* A new device takes none of it. */
+	ck_assert_int_eq(inflight_file_create(fd, &config, &blk, &file), 0);
+	inflight_file_close(&file);
+	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, &size, why), 0);
+	inflight_file_close(&file);
+	config_fini(&config);
+	close(fd);
+}
+END_TEST
+
+START_TEST(record_of_another_boot_is_refused_and_says_so)
+{
+	struct vblkd_config config;
+	struct inflight_file file;
+	struct blk_params blk;
+	uint64_t size;
+	char why[BDEV_WHY_MAX] = "", id[37] = "";
+	char *at;
+	int boot = open("/proc/sys/kernel/random/boot_id", O_RDONLY);
+	int fd = open(dir, O_RDONLY | O_DIRECTORY);
+
+	ck_assert_int_eq(read(boot, id, 36), 36);
+	close(boot);
+	make_device(&config, &blk);
+	ck_assert_int_eq(inflight_file_create(fd, &config, &blk, &file), 0);
+	at = memmem(file.base, 4096, id, 36);
+	ck_assert_ptr_nonnull(at);
+	at[0] = at[0] == '0' ? '1' : '0';
+	inflight_file_close(&file);
+	ck_assert_int_eq(inflight_file_check(fd, &config, why), -ESTALE);
+	ck_assert_ptr_nonnull(strstr(why, "earlier boot"));
+	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, &size, why), -ESTALE);
+	config_fini(&config);
+	close(fd);
+}
+END_TEST
+
+/* 0: no records; 1: nothing; 2: larger than it can be. */
 START_TEST(truncated_record_is_refused)
 {
 	struct vblkd_config config;
@@ -362,7 +500,7 @@ START_TEST(truncated_record_is_refused)
 	ck_assert_int_eq(inflight_file_create(fd, &config, &blk, &file), 0);
 	inflight_file_close(&file);
 	snprintf(path, sizeof(path), "%s/inflight", dir);
-	ck_assert_int_eq(truncate(path, _i == 0 ? 4096 : 0), 0);
+	ck_assert_int_eq(truncate(path, _i == 0 ? 4096 : _i == 1 ? 0 : 1ll << 40), 0);
 	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, &size, why), -ESTALE);
 	config_fini(&config);
 	close(fd);
@@ -421,7 +559,13 @@ int main(void)
 			    ARRAY_SIZE(spoilers));
 	tcase_add_loop_test(tc, record_keeps_the_size_of_the_disk, 0, 3);
 	tcase_add_loop_test(tc, record_with_an_impossible_size_is_refused, 0, 3);
-	tcase_add_loop_test(tc, truncated_record_is_refused, 0, 2);
+	tcase_add_loop_test(tc, truncated_record_is_refused, 0, 3);
+	tcase_add_test(tc, new_record_is_clean);
+	tcase_add_loop_test(tc, record_that_is_not_ours_alone_is_refused_and_replaced, 0,
+			    ARRAY_SIZE(plants));
+	tcase_add_test(tc, record_of_another_boot_is_refused_and_says_so);
+	tcase_add_loop_test(tc, directory_above_that_others_can_write_is_refused, 0, 2);
+	tcase_add_test(tc, directory_of_somebody_else_is_refused);
 	tcase_add_test(tc, messages_arrive_whole_and_terminated);
 	tcase_add_test(tc, message_of_wrong_length_is_refused);
 	suite_add_tcase(suite, tc);
