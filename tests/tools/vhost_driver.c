@@ -187,10 +187,14 @@ void drv_open(struct drv *d, const char *node)
 {
 	uint64_t backend =
 		(1ull << VHOST_BACKEND_F_IOTLB_MSG_V2) | (1ull << VHOST_BACKEND_F_IOTLB_BATCH);
+	/* The head of a struct vhost_vdpa_config, then the capacity in sectors. */
 	struct {
-		struct vhost_vdpa_config head;
+		uint32_t offset;
+		uint32_t len;
 		uint64_t capacity;
-	} __attribute__((packed)) config = { .head = { .off = 0, .len = sizeof(uint64_t) } };
+	} config = { .offset = 0, .len = sizeof(uint64_t) };
+
+	_Static_assert(sizeof(struct vhost_vdpa_config) == 8, "capacity follows the head");
 
 	memset(d, 0, sizeof(*d));
 	d->fd = open(node, O_RDWR | O_CLOEXEC);

@@ -111,12 +111,18 @@ static void world_free(void)
 	ring_free(world.ring);
 }
 
-/* As at the first start: an unrelated ring has left a clean record. */
+/* Another ring has left a record: a clean one, or (odd seeds) one of requests of its own. */
 static void world_reset(uint64_t seed)
 {
 	ring_set_start_idx(world.ring, (uint16_t)(65530 + seed % 8));
 	memset(world.rec, 0x5a, vq_inflight_bytes(RING_SIZE));
 	world.rec->size = VQ_INFLIGHT_CLEAN;
+	if (seed & 1) {
+		world.rec->size = RING_SIZE;
+		world.rec->used_idx = (uint16_t)(65530 + seed % 8);
+		for (unsigned int i = 0; i < RING_SIZE; i++)
+			world.rec->seq[i] = i + 1;
+	}
 	memset(world.pending, 0, sizeof(world.pending));
 	world.made_cnt = 0;
 	world.done_cnt = 0;
@@ -328,7 +334,8 @@ START_TEST(every_request_completes_once_whenever_the_process_dies)
 
 	printf("scenario seed %llu: ", (unsigned long long)seed);
 	world_new();
-	for (unsigned int first_at = 0; first_died; first_at++) {
+	/* Store 0 of a start that is fresh is what makes a foreign record harmless. */
+	for (unsigned int first_at = seed & 1; first_died; first_at++) {
 		(void)run(seed, first_at, NO_CUT, &first_died);
 		for (unsigned int second_at = 0; run(seed, first_at, second_at, &first_died);
 		     second_at++)

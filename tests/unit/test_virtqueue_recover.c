@@ -176,6 +176,52 @@ START_TEST(stop_keeps_what_is_not_published)
 }
 END_TEST
 
+/* The process died between steps 2 and 3: the record is as before the publish. */
+static void publish_and_die_before_clearing(void)
+{
+	struct vq_inflight *before = malloc(vq_inflight_bytes(8));
+
+	ck_assert_ptr_nonnull(before);
+	memcpy(before, fx.rec, vq_inflight_bytes(8));
+	(void)vq_publish(fx.vq);
+	memcpy(fx.rec, before, vq_inflight_bytes(8));
+	free(before);
+	die();
+}
+
+START_TEST(unfinished_batch_may_be_the_whole_ring)
+{
+	start_recorded(65532);
+	for (uint16_t head = 0; head < 8; head++)
+		fx_turn(head);
+	publish_and_die_before_clearing();
+	fx_start();
+	ck_assert_uint_eq(vq_recovered_cnt(fx.vq), 0);
+	ck_assert_int_eq(fx_pop(), 0);
+	for (uint16_t head = 0; head < 8; head++)
+		fx_turn(head);
+	fx_fini();
+}
+END_TEST
+
+START_TEST(finished_batch_is_not_finished_again)
+{
+	start_recorded(0);
+	fx_turn(3);
+	publish_and_die_before_clearing();
+	fx_start();
+	ck_assert_uint_eq(vq_recovered_cnt(fx.vq), 0);
+	/* The driver uses the head again, and we die with it. */
+	fx_make(3);
+	ck_assert_uint_eq(fx_take(), 3);
+	die();
+	fx_start();
+	ck_assert_uint_eq(vq_recovered_cnt(fx.vq), 1);
+	ck_assert_uint_eq(fx_take(), 3);
+	fx_fini();
+}
+END_TEST
+
 static void damage_size(void)
 {
 	fx.rec->size = 16;
@@ -279,6 +325,8 @@ void fx_suite_recover(Suite *s)
 	tcase_add_test(tc, clean_stop_fits_any_ring);
 	tcase_add_test(tc, stop_keeps_what_is_not_finished);
 	tcase_add_test(tc, stop_keeps_what_is_not_published);
+	tcase_add_test(tc, unfinished_batch_may_be_the_whole_ring);
+	tcase_add_test(tc, finished_batch_is_not_finished_again);
 	tcase_add_loop_test(tc, record_that_does_not_fit_is_refused_and_kept, 0,
 			    ARRAY_SIZE(damages));
 	tcase_add_test(tc, undamaged_record_is_taken);

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+vblk_fuzz_target(NAME vq_recover SOURCES fuzz_vq_recover.c LIBS vblk_virtqueue)
