@@ -61,6 +61,7 @@ static uint32_t epoch;
 static uint64_t epoch_end_ns;
 /* Values given out, for each block. */
 static atomic_uint issued[LIN_BLOCKS_MAX];
+static pthread_mutex_t writing[LIN_BLOCKS_MAX];
 static uint64_t read_cnt, write_cnt;
 
 void lin_fail(const char *format, ...)
@@ -126,7 +127,7 @@ static void do_read(struct worker *worker, uint32_t block, unsigned int span)
 	}
 }
 
-static void do_write(struct worker *worker, uint32_t block, unsigned int span)
+static void write_blocks(struct worker *worker, uint32_t block, unsigned int span)
 {
 	uint8_t values[SPAN_MAX];
 	struct entry entry;
@@ -149,6 +150,16 @@ static void do_write(struct worker *worker, uint32_t block, unsigned int span)
 		memset(entry.values, values[i], sizeof(entry.values));
 		add_entry(worker, &entry);
 	}
+}
+
+static void do_write(struct worker *worker, uint32_t block, unsigned int span)
+{
+	/* Everybody locks upwards. */
+	for (unsigned int i = 0; i < span && !load->overlap; i++)
+		pthread_mutex_lock(&writing[block + i]);
+	write_blocks(worker, block, span);
+	for (unsigned int i = 0; i < span && !load->overlap; i++)
+		pthread_mutex_unlock(&writing[block + i]);
 }
 
 static void do_io(struct worker *worker)
@@ -321,6 +332,8 @@ int lin_load_start(const struct lin_load *new_load)
 		return -errno;
 	if (posix_memalign(&probe_buf, LIN_BLOCK_MAX, LIN_BLOCK_MAX))
 		return -ENOMEM;
+	for (unsigned int i = 0; i < LIN_BLOCKS_MAX; i++)
+		(void)pthread_mutex_init(&writing[i], NULL);
 	r = worker_init(&leader, load->thread_cnt);
 	for (unsigned int i = 0; i < load->thread_cnt && r == 0; i++)
 		r = worker_init(&workers[i], i);

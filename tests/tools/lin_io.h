@@ -3,10 +3,18 @@
 #ifndef TESTS_TOOLS_LIN_IO_H
 #define TESTS_TOOLS_LIN_IO_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "vblk/util/compiler.h"
 
+/*
+ * @overlap: writes of one block at the same time. Not where a worker is killed: a
+ *           write in flight is done again by its successor, so of two that are in
+ *           flight together either may be the last - even if somebody has read the
+ *           one before the other began, which no register does. Nobody who cares
+ *           for the data has two such writes in flight.
+ */
 struct lin_load {
 	const char *path;
 	uint64_t offset_bytes;
@@ -15,6 +23,7 @@ struct lin_load {
 	unsigned int thread_cnt;
 	unsigned int write_percent;
 	unsigned int epoch_ms;
+	bool overlap;
 };
 
 /* @load: borrowed until lin_load_end(). Return: 0 or -errno. */

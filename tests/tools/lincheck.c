@@ -31,6 +31,8 @@ static const char usage[] =
 	"  --blocks N          how many blocks [8]\n"
 	"  --threads N         readers and writers [6]\n"
 	"  --writes PERCENT    of all I/O [50]\n"
+	"  --overlap           writes of one block at the same time; not with a --kill of\n"
+	"                      workers, whose successors may change their order\n"
 	"  --epoch-ms N        check and forget after this time [2000]\n"
 	"  --seconds N         how long; without --kill [10]\n"
 	"  --patience-s N      an I/O that takes longer is a failure [60]\n"
@@ -86,12 +88,17 @@ static const struct option options[] = {
 	{ "burst", required_argument, NULL, 'B' },
 	{ "seed", required_argument, NULL, 'S' },
 	{ "gaps", required_argument, NULL, 'g' },
+	{ "overlap", no_argument, NULL, 'O' },
+
 	{ NULL, 0, NULL, 0 },
 };
 
 static void set_load(struct lin_load *load, int option, const char *value)
 {
 	switch (option) {
+	case 'O':
+		load->overlap = true;
+		return;
 	case 'o':
 		load->offset_bytes = number(value, 0, 1ull << 40);
 		return;
