@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# timeout: 300
+# timeout: 600
 # Mixed load with trims and flushes beside lincheck, and all kinds of kills, for
-# some 45 seconds; for 30 minutes with --long, or VBLKD_SOAK_MINUTES. Memory,
+# about a minute; for 30 minutes with --long, or VBLKD_SOAK_MINUTES. Memory,
 # descriptors and threads of keeper and worker, and the kernel's memory, do not
 # grow: they are compared where a fresh worker has served for a moment.
 # shellcheck source=tests/kernel/kill.inc
@@ -11,7 +11,7 @@
 minutes=${VBLKD_SOAK_MINUTES:-${long:+30}}
 seconds=$((${minutes:-0} * 60))
 [ $seconds -gt 0 ] || seconds=40
-round_s=$((seconds < 240 ? seconds / 4 : 60))
+round_s=$((seconds < 240 ? seconds / 8 : 60))
 dev=soak
 
 make_fs xfs 300M "$work/xfs"
@@ -51,7 +51,7 @@ take_sample()
 # round HARMS
 round()
 {
-	harm "$1" --seconds="$round_s" --delay-ms 1000 --pause-ms 1000 --burst 4 --revive "$revive"
+	harm "$1" --seconds="$round_s" --delay-ms 500 --pause-ms 1000 --burst 4 --revive "$revive"
 	harm worker 1
 	take_sample
 }
@@ -66,6 +66,7 @@ until_s()
 	for name in "${!sample[@]}"; do
 		first[$name]=${sample[$name]}
 	done
+	round "$2"
 	while [ $SECONDS -lt "$end" ]; do
 		round "$2"
 	done

@@ -302,6 +302,7 @@ static void *probe(void *arg)
 		(void)transfer(arg, load->block_cnt, 1, false);
 		nanosleep(&step, NULL);
 	}
+	free(arg);
 	return NULL;
 }
 
