@@ -40,7 +40,7 @@ int lin_kill_parse(const char *words, struct lin_kill *kill)
 	for (char *word = strtok_r(text, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
 		unsigned int i = 0;
 
-		while (i < LIN_HARMS && strcmp(word, harm_names[i]))
+		while (i < LIN_HARMS && strcmp(word, harm_names[i]) != 0)
 			i++;
 		if (i == LIN_HARMS || kill->harm_cnt == LIN_HARMS)
 			return -EINVAL;

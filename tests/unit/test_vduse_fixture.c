@@ -55,6 +55,7 @@ int rig_start(struct rig *rig)
 		.bdev = fake_bdev_get(rig->fake),
 		.umem = rig->umem,
 		.bounce_bytes = FAKE_VDUSE_BOUNCE_BYTES,
+		.umem_fd = rig->umem_fd,
 		.inflight = rig->inflight,
 		.drain_deadline_ms = rig->deadline_ms,
 		.sched_batch = true,

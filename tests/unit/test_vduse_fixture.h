@@ -28,6 +28,7 @@ struct rig {
 	int last_arg;
 	uint32_t deadline_ms;
 	enum vduse_umem umem;
+	int umem_fd;
 	uint64_t features; /* what the driver acknowledges */
 };
 

@@ -2,6 +2,7 @@
 #include "test_vduse_fixture.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 static struct rig *umem_rig(void)
 {
@@ -56,6 +57,27 @@ START_TEST(umem_is_registered_once_and_survives_resets)
 	}
 	ck_assert_uint_eq(fake_vduse_call_cnt(rig->k, VDUSE_IOTLB_REG_UMEM), 1);
 	rig_free(rig);
+}
+END_TEST
+
+START_TEST(umem_in_a_file_that_outlives_the_device)
+{
+	struct rig *rig = umem_rig();
+	char byte = 0;
+
+	ck_assert_int_eq(vduse_umem_new(FAKE_VDUSE_BOUNCE_BYTES, &rig->umem_fd), 0);
+	int fd = rig->umem_fd;
+
+	ck_assert_int_eq(rig_start(rig), 0);
+	rig_probe(rig, RIG_QUEUE_SIZE, 2);
+	rig_check_io(rig, 0);
+	ck_assert(has_umem(rig));
+	rig_free(rig);
+	/* Still there, and it is what was used. */
+	for (off_t at = 0; !byte && at < (off_t)FAKE_VDUSE_BOUNCE_BYTES; at++)
+		ck_assert_int_eq(pread(fd, &byte, 1, at), 1);
+	ck_assert_int_ne(byte, 0);
+	close(fd);
 }
 END_TEST
 
@@ -324,6 +346,7 @@ Suite *vduse_memory_suite(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, memory_is_asked_for_at_the_first_request_and_not_before);
 	tcase_add_test(tc, umem_is_registered_once_and_survives_resets);
+	tcase_add_test(tc, umem_in_a_file_that_outlives_the_device);
 	tcase_add_loop_test(tc, umem_refused_means_plain_memory, 0,
 			    sizeof(umem_failures) / sizeof(umem_failures[0]));
 	tcase_add_test(tc, kernel_without_umem_means_plain_memory);
