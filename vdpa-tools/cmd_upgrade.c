@@ -48,9 +48,9 @@ static int check_condition(const struct device *device)
 /* Return: 0 also when the daemon was replaced before it answered; EXIT_FAILED after a message. */
 static int call_upgrade(const struct device *device)
 {
-	char path[PATH_MAX], error[128];
+	char path[PATH_MAX], error[128] = "";
 	const char *message;
-	json_t *reply;
+	json_t *reply = NULL;
 	int r;
 
 	r = vblkd_run_path(device->name, "control", path, sizeof(path));

@@ -10,7 +10,7 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/functions.sh"
 
 requires_cmd fio jq dmsetup
-kills=${VBLKD_COUNT:-${long:+100}}
+kills=${VBLKD_KILLS:-${long:+100}}
 kills=${kills:-6}
 
 # The programs where they can be replaced, as a package manager does it.
