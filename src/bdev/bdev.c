@@ -12,7 +12,7 @@
 #include "vblk/util/iov.h"
 #include "vblk/util/math.h"
 
-#define KNOWN_SCHEMES "null:SIZE, mem:SIZE, file:PATH"
+#define KNOWN_SCHEMES "null:SIZE, mem:SIZE, file:PATH, fault:RULES:BACKEND"
 
 static const struct {
 	const char *scheme;
@@ -21,6 +21,7 @@ static const struct {
 	{ "null", &bdev_null_ops },
 	{ "mem", &bdev_mem_ops },
 	{ "file", &bdev_uring_ops },
+	{ "fault", &bdev_fault_ops },
 };
 
 const char *bdev_op_str(enum bdev_op op)

@@ -33,6 +33,19 @@ void config_fini(struct vblkd_config *config)
 	config->backend = NULL;
 }
 
+/* What is behind "fault:RULES:"; all of it where that is not complete, which bdev_open() tells. */
+static const char *innermost(const char *backend)
+{
+	while (!strncmp(backend, "fault:", 6)) {
+		const char *colon = strchr(backend + 6, ':');
+
+		if (!colon)
+			break;
+		backend = colon + 1;
+	}
+	return backend;
+}
+
 /* "null:1G" and the like name no file. */
 static bool is_path(const char *backend)
 {
@@ -42,9 +55,11 @@ static bool is_path(const char *backend)
 /* "mem:12Q" is a mistake of the command line, not of a backend. */
 static int check_size(const char *backend, char why[BDEV_WHY_MAX])
 {
-	const char *text = strchr(backend, ':');
+	const char *text;
 	uint64_t bytes;
 
+	backend = innermost(backend);
+	text = strchr(backend, ':');
 	if (is_path(backend) || parse_size_bytes(text + 1, &bytes) == 0)
 		return 0;
 	snprintf(why, BDEV_WHY_MAX,
@@ -56,14 +71,17 @@ static int check_size(const char *backend, char why[BDEV_WHY_MAX])
 /* The spec with an absolute path, so that it means the same from every directory. */
 static char *absolute_spec(const char *backend)
 {
-	char resolved[PATH_MAX];
+	char resolved[PATH_MAX], *spec;
+	const char *inner = innermost(backend), *path = inner;
 
-	if (!is_path(backend))
-		return strdup(backend);
-	if (!strncmp(backend, "file:", 5))
-		backend += 5;
+	if (is_path(inner) && !strncmp(inner, "file:", 5))
+		path += 5;
 	/* A path that does not resolve is left to the backend, which says why. */
-	return strdup(realpath(backend, resolved) ? resolved : backend);
+	if (is_path(inner) && realpath(path, resolved))
+		path = resolved;
+	if (asprintf(&spec, "%.*s%s", (int)(inner - backend), backend, path) < 0)
+		return NULL;
+	return spec;
 }
 
 /* "disk" of "/images/disk.img": a name to start with when none was given. */

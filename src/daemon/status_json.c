@@ -12,6 +12,8 @@
 
 static const char *backend_type(const struct vblkd_config *config)
 {
+	if (!strncmp(config->backend, "fault:", 6))
+		return "fault";
 	if (!strncmp(config->backend, "null:", 5))
 		return "null";
 	if (!strncmp(config->backend, "mem:", 4))

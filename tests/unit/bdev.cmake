@@ -2,7 +2,7 @@
 vblk_unit_test(bdev SOURCES test_bdev.c test_bdev_fixture.c LIBS vblk_bdev)
 
 # These look behind the contract, so they see the private headers.
-foreach(name bdev_blk bdev_uring bdev_open bdev_offload bdev_inject)
+foreach(name bdev_blk bdev_uring bdev_open bdev_offload bdev_inject bdev_fault)
 	vblk_unit_test(${name} SOURCES test_${name}.c test_bdev_fixture.c LIBS vblk_bdev)
 	target_include_directories(test_${name} PRIVATE ${PROJECT_SOURCE_DIR}/src/bdev)
 endforeach()

@@ -3,6 +3,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +88,7 @@ static const char *const refused[][6] = {
 	{ "--log-level=loud", "mem:1M" },
 	{ "mem:12Q" },
 	{ "null:" },
+	{ "fault:eio:mem:12Q" },
 	{ "/" }, /* no name can be made of it */
 };
 
@@ -147,6 +149,34 @@ START_TEST(name_and_serial_come_from_the_image)
 	ck_assert(config.bdev.discard && !config.bdev.writethrough && !config.bdev.direct);
 	ck_assert_uint_eq(config.msg_timeout_s, CONFIG_MSG_TIMEOUT_DEFAULT_S);
 	config_fini(&config);
+}
+END_TEST
+
+START_TEST(path_behind_fault_rules_is_absolute_too)
+{
+	static const struct {
+		const char *backend, *before;
+		bool is_path;
+	} cases[] = {
+		{ ".", "", true },
+		{ "file:.", "", true },
+		{ "fault:eio@0+4K,reorder:.", "fault:eio@0+4K,reorder:", true },
+		{ "fault:eio:fault:hang:file:.", "fault:eio:fault:hang:", true },
+		{ "fault:eio:mem:1M", "fault:eio:mem:1M", false },
+		{ "fault:eio", "fault:eio", false },
+	};
+	char cwd[PATH_MAX], want[PATH_MAX + 64];
+
+	ck_assert_ptr_nonnull(getcwd(cwd, sizeof(cwd)));
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const char *const words[] = { "--name=x", cases[i].backend, NULL };
+		struct vblkd_config config;
+
+		snprintf(want, sizeof(want), "%s%s", cases[i].before, cases[i].is_path ? cwd : "");
+		ck_assert_int_eq(parse(&config, words), OPTIONS_RUN);
+		ck_assert_str_eq(config.bdev.spec, want);
+		config_fini(&config);
+	}
 }
 END_TEST
 
@@ -550,6 +580,7 @@ int main(void)
 	tcase_add_loop_test(tc, wrong_command_lines_are_usage_errors, 0, ARRAY_SIZE(refused));
 	tcase_add_test(tc, every_option_reaches_the_configuration);
 	tcase_add_test(tc, name_and_serial_come_from_the_image);
+	tcase_add_test(tc, path_behind_fault_rules_is_absolute_too);
 	tcase_add_test(tc, second_keeper_of_a_name_is_refused_with_the_pid);
 	tcase_add_test(tc, removed_directory_leaves_nothing);
 	tcase_add_test(tc, directory_that_others_can_write_is_refused);

@@ -95,7 +95,7 @@ static inline void bdev_limits_set_capacity(struct bdev_limits *limits, uint64_t
 
 /**
  * struct bdev_params - what the administrator asked for
- * @spec: "null:SIZE", "mem:SIZE", "file:PATH", or a PATH
+ * @spec: "null:SIZE", "mem:SIZE", "file:PATH", a PATH, or "fault:RULES:" before one of these
  * @logical_block_bytes, @physical_block_bytes: 0 = as suits the backend
  * @queue_cnt: queues to come; what each needs is opened now, while there are privileges.
  *            0: each opens it itself
