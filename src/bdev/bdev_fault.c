@@ -28,6 +28,7 @@ struct fault_bdev {
 /*
  * @io: the caller's; NULL = free
  * @inner: what the inner backend gets
+ * @held_idx: nothing of this slot: an entry of the queue's list, see there
  * @part: the buffer of a short transfer that ends within the first one
  */
 struct fault_slot {
@@ -39,11 +40,13 @@ struct fault_slot {
 	struct loop_op timer;
 	struct __kernel_timespec wait;
 	int result;
+	uint32_t held_idx;
 };
 
 /*
  * @busy_cnt: requests that will end by themselves: with the inner backend, or delayed
- * @held: those that have ended and wait for their turn in the window
+ * @held_cnt: those that have ended and wait for their turn in the window: slots[0 ...].held_idx
+ *            are their indexes, in no order
  * @in_submit: the caller's commit() will follow
  */
 struct fault_queue {
@@ -55,7 +58,6 @@ struct fault_queue {
 	unsigned int busy_cnt;
 	unsigned int held_cnt;
 	bool in_submit;
-	uint32_t *held;
 	struct fault_slot slots[];
 };
 
@@ -140,9 +142,9 @@ static void slot_end(struct fault_slot *slot)
 static void end_one_of_held(struct fault_queue *q)
 {
 	uint32_t at = (uint32_t)(fault_random(&q->random) % q->held_cnt);
-	uint32_t idx = q->held[at];
+	uint32_t idx = q->slots[at].held_idx;
 
-	q->held[at] = q->held[--q->held_cnt];
+	q->slots[at].held_idx = q->slots[--q->held_cnt].held_idx;
 	slot_end(&q->slots[idx]);
 }
 
@@ -152,7 +154,8 @@ static void end_one_of_held(struct fault_queue *q)
  */
 static void end_held(struct fault_queue *q)
 {
-	while (q->held_cnt && (!q->busy_cnt || q->held_cnt >= q->slots[q->held[0]].verdict.window))
+	while (q->held_cnt &&
+	       (!q->busy_cnt || q->held_cnt >= q->slots[q->slots[0].held_idx].verdict.window))
 		end_one_of_held(q);
 }
 
@@ -165,7 +168,7 @@ static void slot_finish(struct fault_slot *slot, int result)
 	if (!slot->verdict.window) {
 		slot_end(slot);
 	} else {
-		q->held[q->held_cnt++] = (uint32_t)(slot - q->slots);
+		q->slots[q->held_cnt++].held_idx = (uint32_t)(slot - q->slots);
 	}
 	/* Within submit() more may come at once: its commit() looks again. */
 	if (!q->in_submit)
@@ -287,7 +290,6 @@ static void fault_queue_free(struct bdev_queue *bq)
 	struct fault_queue *q = container_of(bq, struct fault_queue, base);
 
 	bdev_queue_free(q->inner);
-	free(q->held);
 	free(q);
 }
 
@@ -310,8 +312,7 @@ static int fault_queue_new(struct bdev *bdev, struct loop *loop, unsigned int de
 	/* Odd, hence never 0, and different for each queue. */
 	q->random = (q->dev->rules.seed + 1) * 0x9e3779b97f4a7c15ull + 2ull * nr + 1;
 	q->random |= 1;
-	q->held = calloc(depth, sizeof(*q->held));
-	r = q->held ? bdev_queue_new(q->dev->inner, loop, depth, &q->inner) : -ENOMEM;
+	r = bdev_queue_new(q->dev->inner, loop, depth, &q->inner);
 	if (r < 0) {
 		fault_queue_free(&q->base);
 		return r;
