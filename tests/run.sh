@@ -40,7 +40,7 @@ cd -- "$top" || exit 1
 . packaging/install-packages.sh
 build=$(realpath -m -- "${VBLKD_BUILD_DIR:-build}")
 logs=$build/test-logs
-guest_programs=(vblkd vblkctl lincheck hostile-driver)
+guest_programs=(vblkd vblkctl lincheck hostile-driver log-replay)
 all_suites=(build unit lint asan tsan fuzz kernel)
 
 long=
