@@ -71,6 +71,9 @@ static int begin(struct keeper *keeper)
 		r = privileges_drop_keeper();
 	if (r < 0)
 		return log_errno(r, "cannot give up privileges");
+	if (privileges_lock_memory() < 0)
+		log_warning(
+			"cannot lock the keeper in memory: no worker can be restarted while memory waits for this disk");
 	(void)signal(SIGPIPE, SIG_IGN);
 	r = add_sources(keeper);
 	if (r < 0)

@@ -72,7 +72,7 @@ int privileges_drop_worker(void)
 
 int privileges_lock_memory(void)
 {
-	if (mlockall(MCL_CURRENT) < 0)
+	if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
 		return -errno;
 	return 0;
 }

@@ -26,7 +26,12 @@ int privileges_prepare(void) VBLK_MUST_CHECK;
 int privileges_drop_keeper(void) VBLK_MUST_CHECK;
 int privileges_drop_worker(void) VBLK_MUST_CHECK;
 
-/* Locks the memory that is mapped now, so that serving I/O never waits for paging. */
+/*
+ * Locks all memory, also what is mapped later. Swap may be on the very disk that
+ * the process serves, or has to start a worker for: a page of it, or of the record
+ * of requests in flight, that went there could not be had back when it is needed.
+ * Not inherited by fork. Return: 0 or -errno.
+ */
 int privileges_lock_memory(void);
 
 #endif

@@ -35,7 +35,13 @@ for pid in "$keeper" "$worker"; do
 		"core limit of $pid"
 	assert_eq "$(cat "/proc/$pid/oom_score_adj")" -1000 "oom_score_adj of $pid"
 done
-assert_ge "$(status "$worker" VmLck)" 1 "locked memory of the worker in kB"
+# All that is private and can be written: nothing of it may be swapped out.
+for pid in "$keeper" "$worker"; do
+	assert_ge "$(status "$pid" VmLck)" 1000 "locked memory of $pid in kB"
+	unlocked=$(awk '/^[0-9a-f]+-/ { map = $0 } /^Rss:/ { rss = $2 }
+		/^VmFlags:/ && map ~ / rw-p / && rss && !/ lo( |$)/ { print map }' "/proc/$pid/smaps")
+	assert_eq "$unlocked" "" "memory of $pid that is not locked"
+done
 assert_eq "$(stat -c '%a %U' "$RUN_DIR/priv" "$RUN_DIR/priv/control" | tr '\n' ' ')" \
 	"700 root 600 root " "modes of the run directory and socket"
 detach priv
