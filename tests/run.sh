@@ -462,6 +462,23 @@ guest_boot()
 		bash tests/kernel/in-guest "$@" </dev/null
 }
 
+# run_on_host NAME...: tests that start guests of their own
+run_on_host()
+{
+	local name rc
+
+	for name; do
+		rc=0
+		VBLKD_LONG=$long VBLKD_BIN_DIR=$build/release/bin logged "kernel-$name" \
+			bash "tests/kernel/$name.sh" || rc=$?
+		case $rc in
+		0) pass ;;
+		77) skip "$name" "$(sed -n 's/^skip: //p' "$logs/kernel-$name.log" | tail -n 1)" ;;
+		*) fail "$name (exit code $rc)" "$logs/kernel-$name.log" ;;
+		esac
+	done
+}
+
 # run_guest GROUP NAME...: a test that leaves the guest in disorder ends it,
 # and the tests after it get a new one.
 run_guest()
@@ -508,7 +525,10 @@ suite_kernel()
 	done < <(kernel_tests)
 	for group in "${!groups[@]}"; do
 		# shellcheck disable=SC2086 # names have no spaces
-		run_guest "$group" ${groups[$group]}
+		case $group in
+		host) run_on_host ${groups[$group]} ;;
+		*) run_guest "$group" ${groups[$group]} ;;
+		esac
 	done
 }
 

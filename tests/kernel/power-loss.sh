@@ -12,9 +12,9 @@
 requires_module dm-mod dm-log-writes loop
 requires_cmd dmsetup jq mkfs.ext4 mkfs.xfs xfs_repair log-replay
 files=${long:+40}
-files=${files:-10}
+files=${files:-6}
 points_max=${long:+100000}	# flush points that are looked at
-points_max=${points_max:-6}
+points_max=${points_max:-2}
 seed=$RANDOM
 
 # setup FSTYPE BYTES: $base below $log_dev below /dev/mapper/vblkd-power
@@ -66,7 +66,7 @@ has_new_worker()
 # The load: file by file, each with a mark in the log once it is fsynced.
 load()
 {
-	local kills=$1 i noise_pid
+	local kills=$1 i noise_pid victim=0
 
 	noise 2>/dev/null &
 	noise_pid=$!
@@ -147,8 +147,8 @@ replay()
 		next=${points[i + 1]-$done_to}
 		[ "$next" -le $((done_to + 1)) ] || check "${wanted[i]}" "$done_to" $((next - 1))
 	done
-	printf '%s flush points in %s entries, %s states checked\n' "${#points[@]}" \
-		"$(wc -l <"$work/list")" "$checked"
+	printf '%s flush points and marks in %s entries, %s states checked (at %s s)\n' \
+		"${#points[@]}" "$(wc -l <"$work/list")" "$checked" "$SECONDS"
 }
 
 # try FSTYPE KILLS OPTION...
@@ -184,4 +184,4 @@ try xfs no --direct
 try ext4 kill --direct
 [ -z "$long" ] || try xfs kill
 [ -z "$long" ] || try xfs kill --direct --cache=writethrough
-try ext4 no --cache=writethrough
+[ -z "$long" ] || try ext4 no --cache=writethrough

@@ -19,6 +19,7 @@
 VM_EXIT_USAGE=2
 VM_EXIT_BROKEN=96	# no guest: qemu did not start, or the guest died early
 VM_EXIT_KERNEL=97	# the guest's kernel complained
+VM_EXIT_NO_REBOOT=98
 VM_EXIT_TIMEOUT=124
 }
 
