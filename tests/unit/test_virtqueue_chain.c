@@ -396,6 +396,43 @@ START_TEST(malformed_ring_breaks_the_queue)
 }
 END_TEST
 
+/* The largest region, which is looked at before all others, forbids one direction. */
+static const struct {
+	unsigned int perm;
+	unsigned int flags;
+	bool good;
+} one_way_cases[] = {
+	{ MEMMAP_READ, 0, true },	 { MEMMAP_READ, WRITE, false },
+	{ MEMMAP_WRITE, WRITE, true },	 { MEMMAP_WRITE, 0, false },
+	{ MEMMAP_READ, INDIRECT, true }, { MEMMAP_WRITE, INDIRECT, false },
+};
+
+START_TEST(largest_region_keeps_its_permission)
+{
+	struct memmap_region region = { .len_bytes = FX_RO, .fd = -1 };
+	struct memmap *map;
+
+	fx_init(8, 0);
+	region.iova = fx.ring->iova;
+	region.va = fx.ring->mem;
+	region.perm = one_way_cases[_i].perm;
+	ck_assert_int_eq(memmap_new(&region, 1, NULL, NULL, &map), 0);
+	vq_set_map(fx.vq, map);
+	fx_start();
+	entry(FX_BUF, 0, FX_BUF, 1, 0, 0);
+	desc(0, FX_BUF, 16, one_way_cases[_i].flags, 0);
+	show(0);
+	if (one_way_cases[_i].good) {
+		ck_assert_int_eq(fx_pop(), 1);
+	} else {
+		ck_assert_int_eq(fx_pop(), -EBADMSG);
+		ck_assert_int_eq(vq_fault(fx.vq), VQ_FAULT_ADDRESS);
+	}
+	memmap_unref(map);
+	fx_fini();
+}
+END_TEST
+
 /* Expected buffers as offsets in the arena; 0 length ends the list. */
 struct want {
 	uint32_t offset, len;
@@ -549,6 +586,7 @@ void fx_suite_chain(Suite *s)
 
 	suite_add_tcase(s, tc);
 	tcase_add_loop_test(tc, malformed_ring_breaks_the_queue, 0, ARRAY_SIZE(bad_cases));
+	tcase_add_loop_test(tc, largest_region_keeps_its_permission, 0, ARRAY_SIZE(one_way_cases));
 	tcase_add_loop_test(tc, well_formed_chain_becomes_buffers, 0, ARRAY_SIZE(good_cases));
 	tcase_add_test(tc, chain_of_the_whole_ring_is_no_loop);
 	tcase_add_test(tc, exactly_iov_max_buffers_fit);

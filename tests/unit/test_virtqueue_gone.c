@@ -90,6 +90,31 @@ START_TEST(request_whose_table_is_gone_is_not_taken)
 }
 END_TEST
 
+/* What is read of a page that is gone is head 0, which is free and has a good chain. */
+START_TEST(head_from_a_ring_that_is_gone_is_not_believed)
+{
+	page_new();
+	start_recorded();
+	vq_stop(fx.vq);
+	fx.ring->avail = (void *)gone.page;
+	fx.cfg.avail = (void *)gone.page;
+	ring_desc_set(fx.ring, 0, .addr = fx_iova(FX_BUF), .len = 16);
+	fx_start();
+	fx_make(1);
+	fx_make(2);
+	ck_assert_uint_eq(fx_take(), 1);
+	/* The queue knows of the second one without another look at the index. */
+	page_goes();
+	ck_assert_int_eq(fx_pop(), -EBADMSG);
+	ck_assert_int_eq(vq_fault(fx.vq), VQ_FAULT_MEMORY);
+	ck_assert_uint_eq(fx.rec->seq[0], 0);
+	ck_assert_uint_eq(fx.rec->seq[2], 0);
+	ck_assert_uint_eq(vq_inflight_cnt(fx.vq), 1);
+	fx_fini();
+	page_free();
+}
+END_TEST
+
 START_TEST(hit_while_nothing_waits_breaks_the_queue)
 {
 	page_new();
@@ -180,6 +205,7 @@ void fx_suite_gone(Suite *s)
 
 	suite_add_tcase(s, tc);
 	tcase_add_test(tc, request_whose_table_is_gone_is_not_taken);
+	tcase_add_test(tc, head_from_a_ring_that_is_gone_is_not_believed);
 	tcase_add_test(tc, hit_while_nothing_waits_breaks_the_queue);
 	tcase_add_test(tc, abandoned_request_comes_again);
 	tcase_add_loop_test(tc, recovery_from_a_ring_that_is_gone_stores_nothing, 0, 2);
