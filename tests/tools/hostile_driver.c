@@ -87,7 +87,7 @@ void hostile_check_control(void)
 		die("the worker died");
 }
 
-/* Lines about queue 0; @ret_last: the last of them. */
+/* Complete lines about queue 0; @ret_last: the last of them. One may be half written as we look. */
 static unsigned int log_read(const char **ret_last)
 {
 	static char text[LOG_MAX];
@@ -98,6 +98,8 @@ static unsigned int log_read(const char **ret_last)
 	if (n < 0)
 		die("cannot read the log: %m");
 	(void)close(fd);
+	while (n > 0 && text[n - 1] != '\n')
+		n--;
 	text[n] = '\0';
 	if (strstr(text, "queue 1 "))
 		die("the log speaks of queue 1");
