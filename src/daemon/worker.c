@@ -44,11 +44,16 @@ static bool is_complaint(enum vduse_event event)
 	       event == VDUSE_EVENT_MEMORY;
 }
 
-/* What a driver does wrong it can do again at once, for ever. */
+/*
+ * What a driver does wrong it can do again at once, for ever. Who asked for debug messages
+ * looks for a driver's mistake and wants to see each.
+ */
 static bool may_complain(struct worker *worker)
 {
 	struct ratelimit *limit = &worker->complaints;
 
+	if (worker->params->config->log_level >= LOG_LEVEL_DEBUG)
+		return true;
 	if (!ratelimit_allows(limit, clock_now_ns()))
 		return false;
 	if (limit->suppressed)

@@ -43,7 +43,8 @@ round()
 {
 	local node
 
-	vblkd --name hostile --queues=2 --queue-size=64 "${@:2}" "$1" 2>"$work/log" &
+	# debug: the number of complaints is limited otherwise, and each is looked at here
+	vblkd --name hostile --log-level=debug --queues=2 --queue-size=64 "${@:2}" "$1" 2>"$work/log" &
 	vblkd_pid=$!
 	wait_until 30 grep -q '/dev/vd. serves' "$work/log"
 	check_disk
