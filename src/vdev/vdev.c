@@ -54,19 +54,28 @@ static int vdev_thread_new(struct vdev_queue *q)
 	if (r < 0)
 		return r;
 	q->thread_exists = true;
+	return 0;
+}
+
+static int vdev_thread_wait(struct vdev_queue *q)
+{
 	while (sem_wait(&q->ready) < 0)
 		;
 	return q->setup_err;
+}
+
+static void vdev_queue_exit(struct vdev_queue *q)
+{
+	if (q && q->thread_exists)
+		vdev_post(q, VDEV_VERB_EXIT);
 }
 
 static void vdev_queue_free(struct vdev_queue *q)
 {
 	if (!q)
 		return;
-	if (q->thread_exists) {
-		vdev_post(q, VDEV_VERB_EXIT);
+	if (q->thread_exists)
 		(void)pthread_join(q->thread, NULL);
-	}
 	if (q->kick_fd >= 0)
 		(void)close(q->kick_fd);
 	sem_destroy(&q->ready);
@@ -115,6 +124,9 @@ int vdev_new(const struct vdev_params *params, struct vdev **ret_vdev)
 	r = vdev->event_fd < 0 ? -errno : 0;
 	for (i = 0; r == 0 && i < vdev->queue_cnt; i++)
 		r = vdev_queue_new(vdev, i);
+	/* They set themselves up side by side: I/O may be waiting. */
+	for (i = 0; r == 0 && i < vdev->queue_cnt; i++)
+		r = vdev_thread_wait(vdev->queues[i]);
 	if (r < 0) {
 		vdev_free(vdev);
 		return r;
@@ -130,6 +142,8 @@ void vdev_free(struct vdev *vdev)
 	if (!vdev)
 		return;
 	assert(vdev->state == VDEV_STOPPED && !vdev->given_up);
+	for (i = 0; i < vdev->queue_cnt; i++)
+		vdev_queue_exit(vdev->queues[i]);
 	for (i = 0; i < vdev->queue_cnt; i++)
 		vdev_queue_free(vdev->queues[i]);
 	if (vdev->event_fd >= 0)
