@@ -14,14 +14,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
 #endif
 
-/* Faults every page in now, so that pinning them at the first request is quick. */
+/*
+ * Faults every page in now, so that pinning them at the first request is quick.
+ * For reading: a shared page of a memory file is writable at once all the same,
+ * and pages that a predecessor has filled already come many at a time, which
+ * faults for writing do not.
+ */
 static void umem_prefault(void *va, size_t bytes)
 {
-	if (madvise(va, bytes, MADV_POPULATE_WRITE) < 0)
+	if (madvise(va, bytes, MADV_POPULATE_READ) < 0)
 		memset(va, 0, bytes);
 	/* Data of users does not belong into a core file. */
 	(void)madvise(va, bytes, MADV_DONTDUMP);
