@@ -79,6 +79,7 @@ struct keeper_resize {
  * @program: path of our program at the start; an upgrade runs what is there then
  * @upgrade_asked: a control client waits for the answer
  * @trial_fd: what the program on trial writes
+ * @retired_pid: worker of the replaced program that has let go of the device and ends, 0 = none
  * @busy_since_ns: a new worker waits for a dead one's I/O since then, 0 = none does
  * @worker_failures: workers in a row that died before they served, SIGKILL aside
  */
@@ -119,6 +120,8 @@ struct keeper {
 	uint64_t busy_since_ns;
 	bool told_busy;
 	sd_event_source *worker_source;
+	pid_t retired_pid;
+	sd_event_source *retired_source;
 	sd_event_source *link_source;
 	sd_event_source *restart_source;
 
@@ -201,6 +204,8 @@ void keeper_on_upgrade_asked(struct keeper *keeper);
 int keeper_resume(struct keeper *keeper, const struct handover *handover) VBLK_MUST_CHECK;
 /* Tells the worker of the replaced program to end. */
 void keeper_retire_worker(struct keeper *keeper);
+/* It has let go of the device, and ends. */
+void keeper_on_released(struct keeper *keeper);
 /* True: it has ended as it should, and its successor is started. */
 bool keeper_retired(struct keeper *keeper);
 /* The successor serves, or died before. */

@@ -84,6 +84,8 @@ static int on_link(sd_event_source *source, int fd, uint32_t revents VBLK_UNUSED
 										 msg.flag != 0 });
 		else if (msg.type == LINK_UPGRADE)
 			keeper_on_upgrade_asked(keeper);
+		else if (msg.type == LINK_RELEASED)
+			keeper_on_released(keeper);
 		if (keeper->link_fd != fd)
 			return 0;
 	}
@@ -93,10 +95,16 @@ static int on_link(sd_event_source *source, int fd, uint32_t revents VBLK_UNUSED
 	return 0;
 }
 
-static int on_worker_exit(sd_event_source *source VBLK_UNUSED, const siginfo_t *si, void *userdata)
+static int on_worker_exit(sd_event_source *source, const siginfo_t *si, void *userdata)
 {
 	struct keeper *keeper = userdata;
 
+	if (source == keeper->retired_source) {
+		keeper->retired_source = sd_event_source_disable_unref(source);
+		keeper->retired_pid = 0;
+		keeper_disarm_timer(&keeper->upgrade_timer);
+		return 0;
+	}
 	keeper->worker_source = sd_event_source_disable_unref(keeper->worker_source);
 	keeper->worker_pid = 0;
 	keeper_drop_link(keeper);

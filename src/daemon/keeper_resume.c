@@ -110,7 +110,7 @@ static int on_retire_late(sd_event_source *source VBLK_UNUSED, uint64_t usec VBL
 	struct keeper *keeper = userdata;
 
 	log_warning("the worker of the replaced program did not end in time; killing it");
-	(void)kill(keeper->worker_pid, SIGKILL);
+	(void)kill(keeper->retired_pid ? keeper->retired_pid : keeper->worker_pid, SIGKILL);
 	return 0;
 }
 
@@ -125,16 +125,35 @@ void keeper_retire_worker(struct keeper *keeper)
 		(void)kill(keeper->worker_pid, SIGKILL);
 }
 
-bool keeper_retired(struct keeper *keeper)
+static bool start_successor(struct keeper *keeper)
 {
-	if (keeper->upgrade != UPGRADE_RETIRE)
-		return false;
-	keeper_disarm_timer(&keeper->upgrade_timer);
 	keeper->upgrade = UPGRADE_START;
 	if (keeper_start_worker(keeper) == 0)
 		return true;
 	keeper_upgrade_done(keeper, false);
 	return false;
+}
+
+bool keeper_retired(struct keeper *keeper)
+{
+	if (keeper->upgrade != UPGRADE_RETIRE)
+		return false;
+	keeper_disarm_timer(&keeper->upgrade_timer);
+	return start_successor(keeper);
+}
+
+/* That it has is not believed: the kernel lets nobody else open the device before. */
+void keeper_on_released(struct keeper *keeper)
+{
+	if (keeper->upgrade != UPGRADE_RETIRE)
+		return;
+	keeper->retired_pid = keeper->worker_pid;
+	keeper->retired_source = keeper->worker_source;
+	keeper->worker_source = NULL;
+	keeper->worker_pid = 0;
+	keeper_drop_link(keeper);
+	if (!start_successor(keeper) && !keeper->worker_pid)
+		keeper_on_worker_exit(keeper, EXIT_FAILURE, false);
 }
 
 void keeper_upgrade_done(struct keeper *keeper, bool serving)

@@ -321,6 +321,9 @@ static const char *why_not_now(const struct keeper *keeper)
 		return "it is being detached";
 	if (keeper->resize.pid)
 		return "it is being resized; try again";
+	/* A child that the next program would not know of. */
+	if (keeper->retired_pid)
+		return "the process that was replaced last has not ended yet; try again";
 	if (keeper->given_up)
 		return "its backend hung while it was attached or detached; detach it";
 	if (!keeper->program[0])

@@ -32,6 +32,8 @@ enum link_type {
 	LINK_GIVE_UP, /* the kernel waits too long for the backend: fail all requests */
 	LINK_UPGRADE_FAILED, /* @error, @text: why; everything goes on as it was */
 	LINK_RETIRE, /* end what is in flight, take no more, let go of the device and exit */
+	/* worker to keeper */
+	LINK_RELEASED, /* retired: the device can be opened by a successor; the exit takes longer */
 };
 
 struct link_msg {

@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/virtio_config.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "privileges.h"
@@ -23,6 +25,9 @@
 #define COMPLAINTS_INTERVAL  (60 * NSEC_PER_SEC)
 /* What was refused for a request that stands still names those of this age. */
 #define REFUSED_STUCK_MS 1000u
+/* What waited for a new worker is served by then. */
+#define LOCK_DELAY_US 100000u
+#define EXIT_NICE     10
 
 static void stuck_log(const struct worker *worker, unsigned int queue_idx)
 {
@@ -305,6 +310,50 @@ static int start_device(struct worker *worker)
 	return 0;
 }
 
+static void lock_memory(void)
+{
+	if (privileges_lock_memory() < 0)
+		log_warning("cannot lock the data path in memory: I/O may wait for paging");
+}
+
+static int on_lock(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
+		   void *userdata VBLK_UNUSED)
+{
+	lock_memory();
+	return 0;
+}
+
+/*
+ * Takes as long as all else that a worker does before it serves, and shuts the
+ * queues' mmap() out meanwhile. Where a driver is at work already, its requests
+ * have waited since the predecessor went: they come first.
+ */
+static void lock_memory_when_idle(struct worker *worker)
+{
+	struct vduse_dev_info info;
+
+	vduse_dev_info(worker->dev, &info);
+	if (!(info.status & VIRTIO_CONFIG_S_DRIVER_OK) ||
+	    sd_event_add_time_relative(worker->event, &worker->lock_source, CLOCK_MONOTONIC,
+				       LOCK_DELAY_US, DEADLINE_ACCURACY_US, on_lock, worker) < 0)
+		lock_memory();
+}
+
+/* The keeper starts a successor as soon as it can, not when all of our memory is freed. */
+static void release(struct worker *worker)
+{
+	const struct link_msg released = { .type = LINK_RELEASED };
+	bool retired = vduse_dev_is_retired(worker->dev);
+
+	vduse_dev_close(worker->dev);
+	if (retired)
+		(void)link_send(worker->params->link_fd, &released);
+	/* The successor may have only this CPU. */
+	if (retired)
+		(void)setpriority(PRIO_PROCESS, 0, EXIT_NICE);
+	vduse_dev_free(worker->dev);
+}
+
 int worker_main(const struct worker_params *params)
 {
 	struct worker worker = {
@@ -330,19 +379,18 @@ int worker_main(const struct worker_params *params)
 	memguard_install();
 	if (start_device(&worker) < 0)
 		return EXIT_FAILURE;
-	if (privileges_lock_memory() < 0)
-		log_warning("cannot lock the data path in memory: I/O may wait for paging");
 	r = add_sources(&worker);
 	if (r < 0) {
 		log_errno(r, "cannot set up the event loop");
 		return EXIT_FAILURE;
 	}
+	lock_memory_when_idle(&worker);
 	(void)link_send(params->link_fd, &serving);
 	r = sd_event_loop(worker.event);
 	worker_control_stop(&worker);
 	/* The backend may still write to our memory: it must not become anything else. */
 	if (worker.given_up)
 		_exit(r < 0 ? EXIT_FAILURE : r);
-	vduse_dev_free(worker.dev);
+	release(&worker);
 	return r < 0 ? EXIT_FAILURE : r;
 }

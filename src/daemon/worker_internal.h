@@ -31,6 +31,7 @@ struct control_client {
 /**
  * struct worker - the process
  * @state, @disk, @restarts: as the keeper said last, for status displays
+ * @lock_source: when to lock the memory of a worker that took over
  * @complaints: about the driver
  */
 struct worker {
@@ -40,6 +41,7 @@ struct worker {
 	sd_event_source *dev_source;
 	sd_event_source *listen_source;
 	sd_event_source *deadline_source;
+	sd_event_source *lock_source;
 	char state[LINK_TEXT_MAX];
 	char disk[HOST_NODE_MAX];
 	unsigned int restarts;

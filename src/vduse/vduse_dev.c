@@ -331,16 +331,26 @@ void vduse_dev_give_up(struct vduse_dev *dev)
 	vdev_give_up(dev->vdev);
 }
 
+void vduse_dev_close(struct vduse_dev *dev)
+{
+	if (dev->fd < 0)
+		return;
+	if (dev->vdev) {
+		dev_drain(dev);
+		/* With its rings, which have the device open, too. */
+		vdev_free(dev->vdev);
+		dev->vdev = NULL;
+	}
+	vduse_rings_unmap(dev);
+	dev->sys->close(dev->sys->ctx, dev->fd);
+	dev->fd = -1;
+}
+
 void vduse_dev_free(struct vduse_dev *dev)
 {
 	if (!dev)
 		return;
-	if (dev->vdev) {
-		dev_drain(dev);
-		vdev_free(dev->vdev);
-	}
-	vduse_rings_unmap(dev);
-	dev->sys->close(dev->sys->ctx, dev->fd);
+	vduse_dev_close(dev);
 	vduse_mem_fini(&dev->mem);
 	free(dev->own_inflight);
 	free(dev);

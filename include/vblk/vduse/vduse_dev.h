@@ -119,6 +119,12 @@ int vduse_dev_new(const struct vduse_dev_params *params,
  */
 void vduse_dev_free(struct vduse_dev *dev);
 
+/*
+ * The first part of vduse_dev_free(), which must follow: all but giving memory back, which
+ * takes longer than a successor that waits for the device should have to wait.
+ */
+void vduse_dev_close(struct vduse_dev *dev);
+
 /**
  * vduse_dev_set_capacity() - the disk has another size from now on
  * @capacity_bytes: multiple of the logical block, > 0
