@@ -91,8 +91,8 @@ static int call(const char *path, uint64_t size_bytes, bool force, json_t **ret_
 static int call_resize(const struct device *device, uint64_t size_bytes, bool force,
 		       uint64_t *ret_bytes)
 {
-	char path[PATH_MAX], error[128];
-	json_t *reply;
+	char path[PATH_MAX], error[128] = "";
+	json_t *reply = NULL;
 	int r;
 
 	r = vblkd_run_path(device->name, "control", path, sizeof(path));
