@@ -228,7 +228,7 @@ int uring_probe(struct uring_bdev *dev, const struct bdev_params *params, const 
 {
 	struct bdev_limits *lim = &dev->base.limits;
 	struct facts facts;
-	struct stat st;
+	struct stat st = { 0 };
 	int r;
 
 	r = uring_probe_type(dev);
