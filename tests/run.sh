@@ -40,7 +40,7 @@ cd -- "$top" || exit 1
 . packaging/install-packages.sh
 build=$(realpath -m -- "${VBLKD_BUILD_DIR:-build}")
 logs=$build/test-logs
-guest_programs=(vblkd vblkctl lincheck hostile-driver log-replay)
+guest_programs=(vblkd vblkctl lincheck hostile-driver log-replay mem-hog)
 all_suites=(build unit lint asan tsan fuzz kernel)
 
 long=
@@ -456,7 +456,13 @@ guest_boot()
 
 	shift
 	[ -z "$long" ] || limit=36000
-	[ "$group" != no-modules ] || options+=(--no-modules)
+	case $group in
+	no-modules) options+=(--no-modules) ;;
+	low-memory)
+		truncate -s 1G "$out/disk.img"
+		options+=(--mem 400 --drive "$out/disk.img")
+		;;
+	esac
 	VBLKD_LONG=$long tests/vm/run --smp 2 --mem 4096 --timeout "$limit" --out "$out" \
 		--log "$out" --no-scan "${options[@]}" -- \
 		bash tests/kernel/in-guest "$@" </dev/null

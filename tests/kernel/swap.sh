@@ -1,0 +1,87 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# timeout: 600
+# group: low-memory
+# Swap on the disk itself, and a program that uses more memory than the machine
+# has: it ends with every page right, also when the worker is killed meanwhile.
+# Nobody is killed for want of memory, and nothing hangs. As vblkd(7) says: the
+# backend is a block device or a file whose blocks are all written, with --direct,
+# and the kernel keeps a reserve for the disk's bounce pages.
+# shellcheck source=tests/kernel/functions.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/functions.sh"
+
+requires_cmd mem-hog mkswap jq
+[ -b /dev/sda ] || skip "needs a disk /dev/sda that may be overwritten"
+total_mb=$(($(awk '/^MemTotal:/ { print $2 }' /proc/meminfo) / 1024))
+[ "$total_mb" -le 600 ] || skip "needs a machine with little memory: tests/vm/run --mem 400"
+# The daemon has 65 MB locked, the reserve and the rest of the system need 60.
+hog_mb=$((total_mb - 100))
+passes=${long:+10}
+passes=${passes:-2}
+kills=${long:+50}
+kills=${kills:-4}
+sysctl -q vm.min_free_kbytes=16384
+
+field()
+{
+	awk -v f="$1" '$1 == f { print $2 }' /proc/vmstat
+}
+
+swaps_on()
+{
+	[ "$(field pswpout)" -gt "$swapped" ] || pid_is_gone "$hog"
+}
+
+# Not by the state file: that needs a process, which takes long now.
+has_new_worker()
+{
+	local json
+
+	json=$(<"$RUN_DIR/swap/state.json")
+	[[ $json =~ \"worker_pid\":\ *([0-9]+) ]] || return 1
+	worker=${BASH_REMATCH[1]}
+	[ "$worker" != "$victim" ] && [ "$worker" != 0 ]
+}
+
+# try KILLS BACKEND OPTION...
+try()
+{
+	local i worker victim=0 ooms
+
+	printf 'swap %s\n' "$*"
+	attach swap "${@:3}" "$2"
+	mkswap -q "$disk"
+	cleanup_fn "swapoff $disk"
+	swapon "$disk"
+	ooms=$(field oom_kill)
+	mem-hog "$hog_mb" "$passes" >"$work/hog.log" 2>&1 &
+	hog=$!
+	cleanup_fn "kill -KILL $hog"
+	has_new_worker
+	for ((i = 0; i < $1; i++)); do
+		swapped=$(($(field pswpout) + 2000))
+		wait_until 200 swaps_on
+		! pid_is_gone "$hog" || break
+		victim=$worker
+		kill -KILL "$victim"
+		wait_until 100 has_new_worker
+	done
+	wait $hog || fail "mem-hog: exit code $?: $(tail -n 1 "$work/hog.log")"
+	assert_eq "$(tail -n 1 "$work/hog.log")" "pass $passes" "last line of mem-hog"
+	assert_eq "$(field oom_kill)" "$ooms" "processes killed for want of memory"
+	printf '%s pages out, %s in\n' "$(field pswpout)" "$(field pswpin)"
+	assert_ge "$(field pswpout)" 10000 "pages swapped out"
+	[ "$1" = 0 ] || assert_ge "$(state swap restarts)" $((i < 3 ? i : 3)) "restarts"
+	swapoff "$disk"
+	detach swap
+}
+
+try "$kills" /dev/sda --direct
+
+# Holes or unwritten blocks would need the journal, and that memory which waits for swap.
+mkfs.ext4 -q -F /dev/sda
+mounted /dev/sda "$work/fs"
+dd if=/dev/zero of="$work/fs/swap.img" bs=1M count=360 oflag=direct status=none
+sync -f "$work/fs"
+try "$kills" "$work/fs/swap.img" --direct
+check_nothing_left
