@@ -289,7 +289,9 @@ static int uring_queue_new(struct bdev *bdev, struct loop *loop, unsigned int de
 		q->slots[i].q = q;
 	take_file(q);
 	register_files(q);
-	r = uring_copy_init(q);
+	r = uring_warm(q);
+	if (r == 0)
+		r = uring_copy_init(q);
 	if (r == 0)
 		r = uring_range_init(q);
 	if (r < 0) {

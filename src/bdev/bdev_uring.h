@@ -5,6 +5,7 @@
  *   bdev_uring.c      open, queue, dispatch of a request to one of:
  *   bdev_inline.c       an attempt that cannot sleep, without io_uring
  *   bdev_xfer.c         read or write of a contiguous piece of the file
+ *   bdev_warm.c         lets the kernel allocate in advance
  *   bdev_fixed.c        the same on memory registered with the ring
  *   bdev_uring_copy.c   the same through aligned buffers of ours
  *   bdev_range.c        discard, zeroing, erasing
@@ -30,6 +31,11 @@
 /* Bounds the time of one operation; splitting more costs nothing that counts. */
 #define URING_DISCARD_MAX_BYTES (1ull << 30)
 #define URING_ZEROES_MAX_BYTES	(256ull << 20)
+/*
+ * Transfers of a queue that the kernel has at a time, more wait here. It keeps
+ * what so many need (IO_ALLOC_CACHE_MAX) and allocates for those beyond.
+ */
+#define URING_ISSUED_MAX 128u
 /* Attempts in a row without progress before a request fails. */
 #define URING_RETRY_MAX 16u
 
@@ -67,6 +73,7 @@ struct uring_xfer {
 	bool is_write;
 	bool force_async;
 	unsigned int retry_cnt;
+	struct uring_xfer *next_waiting;
 	struct iovec iov[URING_XFER_IOVS];
 	void (*done)(struct uring_xfer *x, int result);
 };
@@ -126,6 +133,9 @@ struct uring_queue {
 	struct offload *offload;		 /* NULL when never needed */
 	char *zero_buf;
 
+	unsigned int issued_cnt; /* transfers that the kernel has */
+	struct uring_xfer *issue_first, *issue_last;
+
 	/* registered memory, ascending by address */
 	struct iovec *fixed;
 	unsigned int fixed_cnt;
@@ -165,6 +175,15 @@ static inline void uring_sqe_bind(struct uring_queue *q, struct io_uring_sqe *sq
 bool uring_retry(int result, unsigned int *retry_cnt);
 /* A result that may be shown outside: "again" without end is a medium error. */
 int uring_final_error(int result);
+
+/* --- bdev_warm.c --- */
+
+/*
+ * What the kernel needs for requests in flight is allocated by it at their first time and kept.
+ * Later memory may be short, and what would free some be waiting for this very disk. While
+ * nothing is in flight; what cannot be had now is had later. Return: 0; -errno of the ring.
+ */
+int uring_warm(struct uring_queue *q);
 
 /* --- bdev_xfer.c --- */
 

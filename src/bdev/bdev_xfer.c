@@ -61,7 +61,7 @@ static void prep_one(struct uring_xfer *x, struct io_uring_sqe *sqe, struct iove
 		io_uring_prep_read(sqe, fd, buf.iov_base, len, x->pos_bytes);
 }
 
-static void issue(struct uring_xfer *x)
+static void issue_now(struct uring_xfer *x)
 {
 	struct uring_queue *q = x->slot->q;
 	struct io_uring_sqe *sqe = loop_get_sqe(q->loop);
@@ -78,6 +78,33 @@ static void issue(struct uring_xfer *x)
 	if (x->force_async)
 		sqe->flags |= IOSQE_ASYNC;
 	uring_sqe_bind(q, sqe, &x->op);
+	q->issued_cnt++;
+}
+
+static void issue(struct uring_xfer *x)
+{
+	struct uring_queue *q = x->slot->q;
+
+	if (q->issued_cnt < URING_ISSUED_MAX) {
+		issue_now(x);
+		return;
+	}
+	x->next_waiting = NULL;
+	if (q->issue_first)
+		q->issue_last->next_waiting = x;
+	else
+		q->issue_first = x;
+	q->issue_last = x;
+}
+
+static void issue_waiting(struct uring_queue *q)
+{
+	while (q->issue_first && q->issued_cnt < URING_ISSUED_MAX) {
+		struct uring_xfer *x = q->issue_first;
+
+		q->issue_first = x->next_waiting;
+		issue_now(x);
+	}
 }
 
 /* True when @x moved on. O_DIRECT can only go on at whole blocks. */
@@ -95,10 +122,8 @@ static bool advance(struct uring_xfer *x, uint64_t got_bytes)
 	return got_bytes > 0;
 }
 
-static void xfer_complete(struct loop_op *op, int res, uint32_t flags VBLK_UNUSED)
+static void xfer_go_on(struct uring_xfer *x, int res)
 {
-	struct uring_xfer *x = container_of(op, struct uring_xfer, op);
-
 	if (res > 0 && advance(x, (uint64_t)res)) {
 		x->retry_cnt = 0;
 		if (!x->left_bytes)
@@ -117,6 +142,16 @@ static void xfer_complete(struct loop_op *op, int res, uint32_t flags VBLK_UNUSE
 	/* What was refused here and now succeeds where it may sleep. */
 	x->force_async = x->force_async || res == -EAGAIN;
 	issue(x);
+}
+
+static void xfer_complete(struct loop_op *op, int res, uint32_t flags VBLK_UNUSED)
+{
+	struct uring_xfer *x = container_of(op, struct uring_xfer, op);
+	struct uring_queue *q = x->slot->q;
+
+	q->issued_cnt--;
+	xfer_go_on(x, res);
+	issue_waiting(q);
 }
 
 static void xfer_init(struct uring_xfer *x, struct uring_slot *slot, bool is_write,

@@ -168,6 +168,55 @@ START_TEST(misaligned_buffers_work_at_depth)
 }
 END_TEST
 
+#define DEEP 300u
+
+static unsigned int deep_done_cnt;
+
+static void deep_done(struct bdev_io *io VBLK_UNUSED, int result)
+{
+	ck_assert_int_eq(result, 0);
+	deep_done_cnt++;
+}
+
+/* More than the kernel is given at a time: each waits for its turn and ends once. */
+START_TEST(deeper_queue_than_the_kernel_is_given)
+{
+	static struct bdev_io ios[DEEP];
+	static struct iovec iov[DEEP];
+	struct bdev_queue *deep;
+
+	if (!start(&variants[_i]))
+		return;
+	ck_assert_uint_gt(DEEP, URING_ISSUED_MAX);
+	ck_assert_int_eq(bdev_queue_new(fx.bdev, &fx.loop, DEEP, &deep), 0);
+	fx_pattern(in, BUF_BYTES, 9);
+	for (int round = 0; round < 2; round++) {
+		deep_done_cnt = 0;
+		for (unsigned int i = 0; i < DEEP; i++) {
+			iov[i] = (struct iovec){ (round ? out : in) + i * 4096, 4096 };
+			ios[i] = (struct bdev_io){ .op = round ? BDEV_READ : BDEV_WRITE,
+						   .slot_idx = i,
+						   .offset_bytes = i * 8192ull,
+						   .len_bytes = 4096,
+						   .iov = &iov[i],
+						   .iov_cnt = 1,
+						   .done = deep_done };
+			bdev_submit(deep, &ios[i]);
+		}
+		bdev_commit(deep);
+		while (deep_done_cnt < DEEP)
+			ck_assert_int_ge(loop_wait(&fx.loop), 0);
+	}
+	ck_assert_uint_eq(deep_done_cnt, DEEP);
+	for (unsigned int i = 0; i < DEEP; i++)
+		memcpy(model + i * 8192, in + i * 4096, 4096);
+	ck_assert_mem_eq(in, out, DEEP * 4096);
+	check_file("after writes at depth");
+	bdev_queue_free(deep);
+	stop();
+}
+END_TEST
+
 START_TEST(long_misaligned_request_goes_in_chunks)
 {
 	if (!start(&variants[_i]))
@@ -422,6 +471,7 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, written_data_is_in_the_file_and_reads_back, 0, cnt);
 	tcase_add_loop_test(tc, misaligned_buffers_work_at_depth, 0, cnt);
+	tcase_add_loop_test(tc, deeper_queue_than_the_kernel_is_given, 0, cnt);
 	tcase_add_loop_test(tc, long_misaligned_request_goes_in_chunks, 0, cnt);
 	tcase_add_loop_test(tc, zeroing_reads_as_zeroes, 0, cnt);
 	tcase_add_loop_test(tc, zeroes_are_written_where_nothing_else_works, 0, cnt);
