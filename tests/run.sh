@@ -452,7 +452,7 @@ emulator_failed()
 # guest_boot GROUP NAME...: the exit code of tests/vm/run
 guest_boot()
 {
-	local group=$1 limit=3000 options=()
+	local group=$1 limit=5000 options=()
 
 	shift
 	[ -z "$long" ] || limit=36000

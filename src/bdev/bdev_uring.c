@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "vblk/util/cleanup.h"
+#include "vblk/util/prefault.h"
 
 /* --- open --- */
 
@@ -277,11 +278,13 @@ static void register_files(struct uring_queue *q)
 static int uring_queue_new(struct bdev *bdev, struct loop *loop, unsigned int depth,
 			   struct bdev_queue **ret_bq)
 {
-	struct uring_queue *q = calloc(1, sizeof(*q) + depth * sizeof(q->slots[0]));
+	size_t bytes = sizeof(struct uring_queue) + depth * sizeof(struct uring_slot);
+	struct uring_queue *q = calloc(1, bytes);
 	int r;
 
 	if (!q)
 		return -ENOMEM;
+	prefault(q, bytes);
 	q->dev = uring_bdev_of(bdev);
 	q->loop = loop;
 	q->depth = depth;

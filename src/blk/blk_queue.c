@@ -9,6 +9,7 @@
 #include "vblk/blk/blk_req.h"
 #include "vblk/util/clock.h"
 #include "vblk/util/math.h"
+#include "vblk/util/prefault.h"
 
 /*
  * A request in flight; found by its head, which is unique as long as it is.
@@ -78,6 +79,8 @@ int blk_queue_new(const struct blk_params *params, struct bdev *bdev, struct loo
 	q->slots = calloc(size, sizeof(*q->slots));
 	q->iov_store = calloc((size_t)(size + 1) * q->iov_max, sizeof(*q->iov_store));
 	r = q->slots && q->iov_store ? 0 : -ENOMEM;
+	prefault(q->slots, size * sizeof(*q->slots));
+	prefault(q->iov_store, (size_t)(size + 1) * q->iov_max * sizeof(*q->iov_store));
 	if (!r)
 		r = vq_new(params->queue_size, &q->vq);
 	if (!r)

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "privileges.h"
 #include "vblk/util/clock.h"
 #include "vblk/util/log.h"
 #include "vblk/util/math.h"
@@ -16,6 +17,7 @@
 
 void keeper_on_serving(struct keeper *keeper)
 {
+	privileges_end_real_time();
 	/* Said before it was told to end. */
 	if (keeper->upgrade == UPGRADE_RETIRE)
 		return;
@@ -98,6 +100,7 @@ static void schedule_restart(struct keeper *keeper, bool from_outside)
 
 void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed)
 {
+	privileges_begin_real_time();
 	if (keeper->state == KEEPER_FINISHING) {
 		(void)sd_event_exit(keeper->event, keeper->exit_code);
 		return;

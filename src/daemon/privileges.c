@@ -4,6 +4,7 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -27,6 +28,7 @@ static void protect_from_oom_killer(void)
 int privileges_prepare(void)
 {
 	struct rlimit unlimited = { .rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY };
+	struct rlimit lowest = { .rlim_cur = 1, .rlim_max = 1 };
 	struct rlimit none = { 0 };
 
 	/* REG_UMEM and old kernels' io_uring count against it, without exemption. */
@@ -36,6 +38,8 @@ int privileges_prepare(void)
 		return -errno;
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return -errno;
+	/* For privileges_begin_real_time() without capabilities. */
+	(void)setrlimit(RLIMIT_RTPRIO, &lowest);
 	(void)prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 	protect_from_oom_killer();
 	return 0;
@@ -68,6 +72,20 @@ int privileges_drop_worker(void)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
 	return 0;
+}
+
+void privileges_begin_real_time(void)
+{
+	struct sched_param lowest = { .sched_priority = 1 };
+
+	(void)sched_setscheduler(0, SCHED_RR, &lowest);
+}
+
+void privileges_end_real_time(void)
+{
+	struct sched_param param = { .sched_priority = 0 };
+
+	(void)sched_setscheduler(0, SCHED_OTHER, &param);
 }
 
 int privileges_lock_memory(void)

@@ -13,7 +13,8 @@
 #include "vblk/util/compiler.h"
 
 /**
- * privileges_prepare() - what needs root once and is inherited: memory lock limit,
+ * privileges_prepare() - what needs root once and is inherited: memory lock limit, leave to
+ * be real-time at the lowest priority,
  * PR_SET_IO_FLUSHER (memory for our own I/O is never waited for by our I/O), no
  * core dumps, protection from the OOM killer
  *
@@ -25,6 +26,15 @@ int privileges_prepare(void) VBLK_MUST_CHECK;
 /* Return: 0; -EPERM. Before threads exist: capabilities are a thread's. */
 int privileges_drop_keeper(void) VBLK_MUST_CHECK;
 int privileges_drop_worker(void) VBLK_MUST_CHECK;
+
+/*
+ * The kernel lets a real-time thread have half of its reserve of memory (vm.min_free_kbytes),
+ * where others wait until some is free; which may wait for the disk whose worker is to be
+ * started. From the death of a worker until its successor serves. The policy is inherited by
+ * children and threads. Without permission nothing changes.
+ */
+void privileges_begin_real_time(void);
+void privileges_end_real_time(void);
 
 /*
  * Locks all memory, also what is mapped later. Swap may be on the very disk that

@@ -314,6 +314,8 @@ static void lock_memory(void)
 {
 	if (privileges_lock_memory() < 0)
 		log_warning("cannot lock the data path in memory: I/O may wait for paging");
+	/* Inherited, where it takes over from a worker that died. */
+	privileges_end_real_time();
 }
 
 static int on_lock(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,

@@ -84,6 +84,7 @@ struct vdev_queue {
 	bool on_hold;		 /* takes nothing new until that is 0 */
 	bool given_up;		 /* vdev.given_up was obeyed */
 	bool is_stuck;		 /* at the last look, a request was older than stuck_ms */
+	bool keeps_policy;	 /* that it inherited, until it has the driver's memory */
 	bool is_batch;		 /* runs under SCHED_BATCH */
 	unsigned int single_cnt; /* turns with one request, in a row */
 	unsigned int late_cnt;	 /* turns to go without trying to finish I/O at once */

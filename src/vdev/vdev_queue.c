@@ -35,16 +35,21 @@ static __attribute__((noinline)) void queue_prefault_stack(void)
 
 static void queue_become(struct vdev_queue *q)
 {
-	struct sched_param param = { .sched_priority = 0 };
 	char name[16];
 
 	(void)snprintf(name, sizeof(name), "q%u", q->idx);
 	(void)pthread_setname_np(pthread_self(), name);
-	/* A wish: without it the thread is as right, only slower under load. */
-	q->is_batch = q->vdev->sched_batch;
-	if (q->is_batch)
-		(void)sched_setscheduler(0, SCHED_BATCH, &param);
 	queue_prefault_stack();
+}
+
+static void queue_choose_policy(struct vdev_queue *q)
+{
+	struct sched_param param = { .sched_priority = 0 };
+
+	q->keeps_policy = false;
+	q->is_batch = q->vdev->sched_batch;
+	/* A wish: without it the thread is as right, only slower under load. */
+	(void)sched_setscheduler(0, q->is_batch ? SCHED_BATCH : SCHED_OTHER, &param);
 }
 
 static int queue_setup(struct vdev_queue *q)
@@ -64,7 +69,12 @@ static int queue_setup(struct vdev_queue *q)
 	}
 	vdev_wake_init(&q->wake, &q->loop, q->kick_fd);
 	vdev_watch_init(&q->watch, &q->loop, q->vdev->stuck_ms / 2);
-	return blk_queue_new(q->vdev->blk, q->vdev->bdev, &q->loop, &q->bq);
+	r = blk_queue_new(q->vdev->blk, q->vdev->bdev, &q->loop, &q->bq);
+	/* Inherited real time is a right to memory: kept until all that is needed is there. */
+	q->keeps_policy = sched_getscheduler(0) == SCHED_RR;
+	if (!q->keeps_policy)
+		queue_choose_policy(q);
+	return r;
 }
 
 static void queue_teardown(struct vdev_queue *q)
@@ -145,7 +155,7 @@ static void queue_adapt(struct vdev_queue *q, unsigned int taken_cnt)
 	struct sched_param param = { .sched_priority = 0 };
 	bool single = taken_cnt <= 1 && blk_queue_inflight_cnt(q->bq) <= 1;
 
-	if (!q->vdev->sched_batch || !taken_cnt)
+	if (!q->vdev->sched_batch || !taken_cnt || q->keeps_policy)
 		return;
 	q->single_cnt = single ? q->single_cnt + 1 : 0;
 	if (q->is_batch != (q->single_cnt < SINGLE_TURNS_MAX)) {
@@ -217,6 +227,8 @@ static bool queue_has_map(struct vdev_queue *q)
 		return false;
 	}
 	blk_queue_set_map(q->bq, q->map);
+	if (q->keeps_policy)
+		queue_choose_policy(q);
 	return true;
 }
 
