@@ -24,6 +24,13 @@ of()
 	awk -v f="$2:" '$1 == f { print $2 }' "/proc/$1/status"
 }
 
+# Its own threads. Those that the kernel adds for io_uring come with a burst of
+# requests that block and go after a few seconds of rest.
+threads_of()
+{
+	cat "/proc/$1/task/"*/comm 2>/dev/null | grep -cv '^iou-'
+}
+
 # What the kernel cannot give back, without the test's own files.
 kernel_kb()
 {
@@ -39,7 +46,7 @@ take_sample()
 	for who in keeper worker; do
 		pid=$(state soak "$([ $who = worker ] && echo worker_)pid")
 		sample[$who.rss_kb]=$(of "$pid" VmRSS)
-		sample[$who.threads]=$(of "$pid" Threads)
+		sample[$who.threads]=$(threads_of "$pid")
 		sample[$who.descriptors]=$(find "/proc/$pid/fd" -type l | wc -l)
 	done
 	sample[kernel_kb]=$(kernel_kb)

@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vblk/util/le.h"
+
 /* Parts of a ring within its region. */
 #define DESC_AT	 0u
 #define AVAIL_AT 4096u
@@ -358,7 +360,7 @@ void drv_kick(struct drv_queue *q)
 
 	/* Descriptors before the index, the index before the kick. */
 	__atomic_store_n(&q->avail->idx, q->avail_idx, __ATOMIC_RELEASE);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	fence_full();
 	if (write(q->kick_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		die("kick: %m");
 }
@@ -375,7 +377,7 @@ bool drv_reap(struct drv_queue *q, unsigned int ms, struct vring_used_elem *ret_
 
 	for (;;) {
 		*used_event(q) = q->used_idx;
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		fence_full();
 		if (__atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE) != q->used_idx)
 			break;
 		if (now_ms() >= end)
