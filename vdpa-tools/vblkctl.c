@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "command.h"
-#include "suggest.h"
 #include "vblk/util/log.h"
+#include "vblk/util/suggest.h"
 
 static const struct command commands[] = {
 	{ "attach", cmd_attach, "[OPTION]... BACKEND", "make a disk of an image, print its node",

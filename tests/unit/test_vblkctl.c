@@ -15,8 +15,8 @@
 #include "launch.h"
 #include "out.h"
 #include "run_suite.h"
-#include "suggest.h"
 #include "vblk/util/log.h"
+#include "vblk/util/suggest.h"
 
 /* ---- words ---- */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef VBLKCTL_SUGGEST_H
-#define VBLKCTL_SUGGEST_H
+/* What somebody meant who typed a word that does not exist. */
+#ifndef VBLK_UTIL_SUGGEST_H
+#define VBLK_UTIL_SUGGEST_H
 
 #include <stddef.h>
 

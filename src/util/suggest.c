@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "suggest.h"
+#include "vblk/util/suggest.h"
 
 #include <limits.h>
 #include <string.h>
