@@ -7,7 +7,7 @@
 # shellcheck disable=SC2034 # used by those who source this
 {
 BUILD_PACKAGES=(cmake ninja-build gcc libc6-dev pkgconf libnl-3-dev libnl-genl-3-dev
-	liburing-dev libcap-ng-dev libsystemd-dev libjansson-dev)
+	liburing-dev libcap-ng-dev libsystemd-dev libjansson-dev libini-config-dev)
 DEMO_PACKAGES=(e2fsprogs util-linux mount kmod)
 }
 

@@ -10,6 +10,8 @@
 
 #include "vblk/util/math.h"
 
+#define CONFIG_SUFFIX ".conf"
+
 void config_init(struct vblkd_config *config)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -52,19 +54,25 @@ static bool is_path(const char *backend)
 	return strncmp(backend, "null:", 5) != 0 && strncmp(backend, "mem:", 4) != 0;
 }
 
-/* "mem:12Q" is a mistake of the command line, not of a backend. */
-static int check_size(const char *backend, char why[BDEV_WHY_MAX])
+int config_check_backend(const char *backend, bool absolute, char why[BDEV_WHY_MAX])
 {
-	const char *text;
+	const char *inner = innermost(backend), *size = strchr(inner, ':');
 	uint64_t bytes;
 
-	backend = innermost(backend);
-	text = strchr(backend, ':');
-	if (is_path(backend) || parse_size_bytes(text + 1, &bytes) == 0)
+	if (!is_path(inner)) {
+		/* "mem:12Q" is a mistake of the command line, not of a backend. */
+		if (parse_size_bytes(size + 1, &bytes) == 0)
+			return 0;
+		snprintf(why, BDEV_WHY_MAX,
+			 "'%s': the size is not a number with K, M, G or T, for example %.*s:10G",
+			 inner, (int)(size - inner), inner);
+		return -EINVAL;
+	}
+	if (!strncmp(inner, "file:", 5))
+		inner += 5;
+	if (!absolute || *inner == '/')
 		return 0;
-	snprintf(why, BDEV_WHY_MAX,
-		 "'%s': the size is not a number with K, M, G or T, for example %.*s:10G", backend,
-		 (int)(text - backend), backend);
+	snprintf(why, BDEV_WHY_MAX, "'%s' is not an absolute path", inner);
 	return -EINVAL;
 }
 
@@ -111,26 +119,55 @@ static void serial_from_name(const char *name, char ret_serial[BLK_SERIAL_BYTES 
 	ret_serial[n] = '\0';
 }
 
+/* "db" of "/etc/vblkd/db.conf" */
+static void name_from_file(const char *path, char *ret_name, size_t len)
+{
+	const char *base = strrchr(path, '/');
+	size_t n;
+
+	base = base ? base + 1 : path;
+	n = strlen(base);
+	if (n > strlen(CONFIG_SUFFIX) && !strcmp(base + n - strlen(CONFIG_SUFFIX), CONFIG_SUFFIX))
+		n -= strlen(CONFIG_SUFFIX);
+	/* One that is too long is no name, and neither is an empty one. */
+	snprintf(ret_name, len, "%.*s", n < len ? (int)n : 0, base);
+}
+
+static int make_name(struct vblkd_config *config, const char *backend, char why[BDEV_WHY_MAX])
+{
+	const char *from = config->config_file ? config->config_file : backend;
+
+	if (config->config_file)
+		name_from_file(from, config->name, sizeof(config->name));
+	else
+		name_from_backend(backend, config->name, sizeof(config->name));
+	if (parse_device_name(config->name) == 0)
+		return 0;
+	snprintf(why, BDEV_WHY_MAX, "cannot make a device name of '%s': give one with --name",
+		 from);
+	return -EINVAL;
+}
+
 int config_finish(struct vblkd_config *config, const char *backend, char why[BDEV_WHY_MAX])
 {
-	if (check_size(backend, why) < 0)
+	const char *given = backend ? backend : config->backend;
+	char *spec;
+
+	if (!given) {
+		snprintf(why, BDEV_WHY_MAX, "the key 'backend' is missing");
 		return -EINVAL;
-	free(config->backend);
-	config->backend = absolute_spec(backend);
-	if (!config->backend)
+	}
+	if (config_check_backend(given, false, why) < 0)
+		return -EINVAL;
+	if (!config->name[0] && make_name(config, given, why) < 0)
+		return -EINVAL;
+	spec = absolute_spec(given);
+	if (!spec)
 		return -ENOMEM;
+	free(config->backend);
+	config->backend = spec;
 	config->bdev.spec = config->backend;
 	config->bdev.queue_cnt = config->queues;
-
-	if (!config->name[0]) {
-		name_from_backend(config->backend, config->name, sizeof(config->name));
-		if (parse_device_name(config->name) < 0) {
-			snprintf(why, BDEV_WHY_MAX,
-				 "cannot make a device name of '%s': give one with --name",
-				 backend);
-			return -EINVAL;
-		}
-	}
 	if (!config->serial[0])
 		serial_from_name(config->name, config->serial);
 	return 0;

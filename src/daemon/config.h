@@ -23,6 +23,8 @@
  * @msg_timeout_s: how long the kernel waits for an answer, never 0
  * @bounce_bytes: 0 = the kernel's default
  * @attach_timeout_s: when a start that hangs is reported
+ * @config_file: where options were read from, NULL = nowhere; borrowed
+ * @check_config: only tell the mistakes in files
  * @handover_fd: record of the program that runs now, -1 = a start of its own
  * @handover_check: only say whether it could be taken over
  * @detached: started by vblkctl: log to syslog, to stderr only until ready
@@ -41,6 +43,8 @@ struct vblkd_config {
 	uint32_t attach_timeout_s;
 	enum log_level log_level;
 	bool detached;
+	const char *config_file;
+	bool check_config;
 	int handover_fd;
 	bool handover_check;
 };
@@ -50,8 +54,15 @@ void config_init(struct vblkd_config *config);
 void config_fini(struct vblkd_config *config);
 
 /**
+ * config_check_backend() - what can be said of @backend without opening it
+ * @absolute: a path must be absolute
+ * Return: 0; -EINVAL with the sentence to tell in @why.
+ */
+int config_check_backend(const char *backend, bool absolute, char why[BDEV_WHY_MAX]);
+
+/**
  * config_finish() - check what concerns several options and derive what was not given
- * @backend: the BACKEND argument
+ * @backend: the BACKEND argument; NULL: the one that is in @config
  * Return: 0; -EINVAL with the sentence to tell in @why.
  */
 int config_finish(struct vblkd_config *config, const char *backend, char why[BDEV_WHY_MAX]);

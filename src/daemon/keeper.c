@@ -137,6 +137,9 @@ int keeper_run_handover(int fd, char **argv)
 		return EXIT_FAILURE;
 	}
 	close(fd);
+	/* The record's, as the command line may only name a file. */
+	log_set_level(handover.config.log_level);
+	log_set_tag(handover.config.name);
 	init(&keeper, &handover.config, argv);
 	r = keeper_resume(&keeper, &handover);
 	if (r == 0)

@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "options.h"
+#include "option_table.h"
 #include "vblk/util/cleanup.h"
 #include "vblk/util/clock.h"
 #include "vblk/util/log.h"

@@ -26,15 +26,16 @@ static int run(const struct vblkd_config *config, char **argv)
 {
 	if (config->handover_check)
 		return keeper_check_handover(config->handover_fd);
+	if (config->handover_fd >= 0) {
+		if (config->detached)
+			log_leave_terminal();
+		return keeper_run_handover(config->handover_fd, argv);
+	}
 	log_set_level(config->log_level);
 	log_set_tag(config->name);
 	if (config->detached)
 		log_set_targets(LOG_TARGET_STDERR | LOG_TARGET_SYSLOG);
-	if (config->handover_fd < 0)
-		return keeper_run(config, argv);
-	if (config->detached)
-		log_leave_terminal();
-	return keeper_run_handover(config->handover_fd, argv);
+	return keeper_run(config, argv);
 }
 
 int main(int argc, char **argv)

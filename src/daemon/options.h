@@ -5,13 +5,9 @@
 
 #include "config.h"
 
-/* Hidden: how a running daemon starts the program that is to take over from it. */
-#define HANDOVER_OPTION	      "handover"
-#define HANDOVER_CHECK_OPTION "handover-check"
-
 enum options_result {
 	OPTIONS_RUN,   /* @config is complete */
-	OPTIONS_DONE,  /* --help or --version was answered: exit 0 */
+	OPTIONS_DONE,  /* --help, --version or --check-config was answered: exit 0 */
 	OPTIONS_USAGE, /* a mistake was reported: exit 2 */
 };
 

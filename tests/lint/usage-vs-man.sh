@@ -95,6 +95,20 @@ while IFS= read -r command; do
 done <"$work/commands"
 options_in <"$work/text" >"$work/vblkctl.help"
 
+# Every option is a key of the configuration file, but those that begin or end there.
+keys()
+{
+	local option
+
+	mandoc -T ascii -O width=900 man/vblkd.conf.5 | sed 's/.\x08//g' >"$work/conf.txt"
+	while IFS= read -r option; do
+		[[ $option =~ ^--(help|version|config|check-config)$ ]] ||
+			grep -qE -- "(^|[^a-z-])${option#--}([^a-z-]|$)" "$work/conf.txt" ||
+			finding "man/vblkd.conf.5: nothing about the key '${option#--}'"
+	done <"$work/vblkd.help"
+}
+
+keys
 missing vblkd
 missing vblkctl
 stray vblkd

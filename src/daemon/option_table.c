@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+#include "option_table.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vblk/util/math.h"
+#include "vblk/vdev/vdev.h"
+#include "vblk/vduse/vduse_ctl.h"
+
+#define BOUNCE_BYTES_MIN (1ull << 20)
+#define BOUNCE_BYTES_MAX (1ull << 30)
+
+static int set_name(struct vblkd_config *config, const char *value)
+{
+	int r = parse_device_name(value);
+
+	if (r == 0)
+		strcpy(config->name, value);
+	return r;
+}
+
+static int set_serial(struct vblkd_config *config, const char *value)
+{
+	int r = parse_serial(value);
+
+	if (r == 0)
+		strcpy(config->serial, value);
+	return r;
+}
+
+/* A flag alone is on; with a value it can also undo what a configuration file says. */
+static int set_flag(const char *value, bool *ret_on)
+{
+	if (value)
+		return parse_on_off(value, ret_on);
+	*ret_on = true;
+	return 0;
+}
+
+static int set_read_only(struct vblkd_config *config, const char *value)
+{
+	return set_flag(value, &config->bdev.read_only);
+}
+
+static int set_direct(struct vblkd_config *config, const char *value)
+{
+	return set_flag(value, &config->bdev.direct);
+}
+
+/* The service's own directory is not the administrator's: no relative path in a file. */
+static int set_backend(struct vblkd_config *config, const char *value)
+{
+	char why[BDEV_WHY_MAX];
+	char *backend;
+
+	if (config_check_backend(value, true, why) < 0)
+		return -EINVAL;
+	backend = strdup(value);
+	if (!backend)
+		return -ENOMEM;
+	free(config->backend);
+	config->backend = backend;
+	return 0;
+}
+
+static int set_config(struct vblkd_config *config, const char *value)
+{
+	config->config_file = value;
+	return *value ? 0 : -EINVAL;
+}
+
+static int set_check_config(struct vblkd_config *config, const char *value VBLK_UNUSED)
+{
+	config->check_config = true;
+	return 0;
+}
+
+static int set_detached(struct vblkd_config *config, const char *value VBLK_UNUSED)
+{
+	config->detached = true;
+	return 0;
+}
+
+static int set_handover(struct vblkd_config *config, const char *value)
+{
+	uint64_t v;
+	int r = parse_u64(value, STDERR_FILENO + 1, INT_MAX, &v);
+
+	if (r == 0)
+		config->handover_fd = (int)v;
+	return r;
+}
+
+static int set_handover_check(struct vblkd_config *config, const char *value)
+{
+	config->handover_check = true;
+	return set_handover(config, value);
+}
+
+static int set_queues(struct vblkd_config *config, const char *value)
+{
+	uint64_t v;
+	int r = parse_u64(value, 1, VDEV_QUEUES_MAX, &v);
+
+	if (r == 0)
+		config->queues = (uint16_t)v;
+	return r;
+}
+
+static int set_queue_size(struct vblkd_config *config, const char *value)
+{
+	uint64_t v;
+	int r = parse_u64(value, VDUSE_QUEUE_SIZE_MIN, VDUSE_QUEUE_SIZE_MAX, &v);
+
+	if (r == 0 && !is_power_of_two(v))
+		r = -EINVAL;
+	if (r == 0)
+		config->queue_size = (uint16_t)v;
+	return r;
+}
+
+static int parse_block_bytes(const char *value, uint64_t max, uint32_t *ret_bytes)
+{
+	uint64_t v;
+	int r = parse_size_bytes(value, &v);
+
+	if (r < 0)
+		return r;
+	if (v < SECTOR_BYTES || v > max || !is_power_of_two(v))
+		return -ERANGE;
+	*ret_bytes = (uint32_t)v;
+	return 0;
+}
+
+static int set_block_size(struct vblkd_config *config, const char *value)
+{
+	return parse_block_bytes(value, 4096, &config->bdev.logical_block_bytes);
+}
+
+static int set_physical_block_size(struct vblkd_config *config, const char *value)
+{
+	return parse_block_bytes(value, 1u << 20, &config->bdev.physical_block_bytes);
+}
+
+static int set_cache(struct vblkd_config *config, const char *value)
+{
+	if (strcmp(value, "writeback") != 0 && strcmp(value, "writethrough") != 0)
+		return -EINVAL;
+	config->bdev.writethrough = !strcmp(value, "writethrough");
+	return 0;
+}
+
+static int set_discard(struct vblkd_config *config, const char *value)
+{
+	return parse_on_off(value, &config->bdev.discard);
+}
+
+static int set_seconds(const char *value, uint32_t *ret_seconds)
+{
+	uint64_t v;
+	int r = parse_u64(value, 5, 3600, &v);
+
+	if (r == 0)
+		*ret_seconds = (uint32_t)v;
+	return r;
+}
+
+static int set_msg_timeout(struct vblkd_config *config, const char *value)
+{
+	return set_seconds(value, &config->msg_timeout_s);
+}
+
+static int set_attach_timeout(struct vblkd_config *config, const char *value)
+{
+	return set_seconds(value, &config->attach_timeout_s);
+}
+
+static int set_bounce_size(struct vblkd_config *config, const char *value)
+{
+	uint64_t v;
+	int r = parse_size_bytes(value, &v);
+
+	if (r < 0)
+		return r;
+	if (v < BOUNCE_BYTES_MIN || v > BOUNCE_BYTES_MAX || !is_aligned(v, 4096))
+		return -ERANGE;
+	config->bounce_bytes = v;
+	return 0;
+}
+
+static int set_umem(struct vblkd_config *config, const char *value)
+{
+	bool on;
+
+	if (!strcmp(value, "auto")) {
+		config->umem = VDUSE_UMEM_AUTO;
+		return 0;
+	}
+	if (parse_on_off(value, &on) < 0)
+		return -EINVAL;
+	config->umem = on ? VDUSE_UMEM_ON : VDUSE_UMEM_OFF;
+	return 0;
+}
+
+static int set_indirect(struct vblkd_config *config, const char *value)
+{
+	return parse_on_off(value, &config->indirect);
+}
+
+static int set_log_level(struct vblkd_config *config, const char *value)
+{
+	static const struct {
+		const char *word;
+		enum log_level level;
+	} levels[] = {
+		{ "error", LOG_LEVEL_ERROR },	{ "warning", LOG_LEVEL_WARNING },
+		{ "notice", LOG_LEVEL_NOTICE }, { "info", LOG_LEVEL_INFO },
+		{ "debug", LOG_LEVEL_DEBUG },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
+		if (!strcmp(value, levels[i].word)) {
+			config->log_level = levels[i].level;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+/* clang-format off */
+const struct option_row option_rows[] = {
+	{ "name", OPTION_EVERYWHERE, "NAME", set_name,
+	  "1 to 63 of A-Z a-z 0-9 _ . -, beginning with a letter, digit or _, and no name that sysfs uses",
+	  "name of the device (default: the image's file name up to its first dot)" },
+	{ "serial", OPTION_EVERYWHERE, "TEXT", set_serial, "1 to 20 of A-Z a-z 0-9 _ -",
+	  "serial number, for /dev/disk/by-id (default: the name)" },
+	{ "read-only", OPTION_EVERYWHERE, NULL, set_read_only, "on or off", "refuse writes, open the image read-only" },
+	{ "queues", OPTION_EVERYWHERE, "N", set_queues, "1 to 64",
+	  "request queues, a thread each (default: one a CPU, at most 4)" },
+	{ "queue-size", OPTION_EVERYWHERE, "N", set_queue_size, "a power of two, 16 to 1024",
+	  "descriptors of a queue; a request takes 3 or more (default 1024)" },
+	{ "indirect", OPTION_EVERYWHERE, "on|off", set_indirect, "on or off",
+	  "let the kernel put a request's descriptors in a table of its own (default off)" },
+	{ "block-size", OPTION_EVERYWHERE, "BYTES", set_block_size, "512, 1K, 2K or 4K",
+	  "logical block size (default 512, or what the backend needs)" },
+	{ "physical-block-size", OPTION_EVERYWHERE, "BYTES", set_physical_block_size, "a power of two, 512 to 1M",
+	  "size of writes that are not torn (default 4K, or the backend's)" },
+	{ "direct", OPTION_EVERYWHERE, NULL, set_direct, "on or off", "bypass the page cache (O_DIRECT)" },
+	{ "cache", OPTION_EVERYWHERE, "MODE", set_cache, "writeback or writethrough",
+	  "writeback: durable after a flush (default); writethrough: durable when completed" },
+	{ "discard", OPTION_EVERYWHERE, "on|off", set_discard, "on or off",
+	  "pass discards on to the backend, freeing space (default on)" },
+	{ "msg-timeout", OPTION_EVERYWHERE, "SECONDS", set_msg_timeout, "5 to 3600",
+	  "how long the kernel waits for an answer of the daemon (default 60)" },
+	{ "bounce-size", OPTION_EVERYWHERE, "BYTES", set_bounce_size, "1M to 1G, a multiple of 4K",
+	  "memory for data in flight, kernel 6.12 and newer (default: the kernel's, 64M)" },
+	{ "umem", OPTION_EVERYWHERE, "auto|on|off", set_umem, "auto, on or off",
+	  "own the memory for data in flight (default auto: on with --direct)" },
+	{ "attach-timeout", OPTION_EVERYWHERE, "SECONDS", set_attach_timeout, "5 to 3600",
+	  "report a start that takes longer as failed (default 60)" },
+	{ "log-level", OPTION_EVERYWHERE, "LEVEL", set_log_level, "error, warning, notice, info or debug",
+	  "least important messages to write (default info)" },
+	{ "backend", OPTION_KEY_ONLY, NULL, set_backend, "an absolute path, mem:SIZE or null:SIZE", NULL },
+	{ "config", OPTION_NO_KEY, "FILE", set_config, "a path", "read options and BACKEND from FILE, see vblkd.conf(5)" },
+	{ "check-config", OPTION_NO_KEY, NULL, set_check_config, NULL,
+	  "tell the mistakes in the configuration files that follow, and exit" },
+	{ "detached", OPTION_NO_KEY, NULL, set_detached, NULL, NULL },
+	{ HANDOVER_OPTION, OPTION_NO_KEY, "FD", set_handover, "a descriptor", NULL },
+	{ HANDOVER_CHECK_OPTION, OPTION_NO_KEY, "FD", set_handover_check, "a descriptor", NULL },
+};
+/* clang-format on */
+
+const size_t option_row_cnt = ARRAY_SIZE(option_rows);
