@@ -169,12 +169,12 @@ check_preset()
 	fi
 }
 
-# installed NAME: the one file of that name, and no second one
+# installed PATH: the one file whose path ends so, and no second one
 installed()
 {
 	local found
 
-	found=$(find "$build/install-root" -name "$1" ! -type d)
+	found=$(find "$build/install-root" -path "*/$1" ! -type d)
 	[ -n "$found" ] && [ "$(wc -l <<<"$found")" = 1 ] && printf '%s' "$found"
 }
 
@@ -187,9 +187,10 @@ check_install()
 	: >"$log"
 	build_preset release || { fail install "$logs/build-release.log"; return; }
 	DESTDIR=$root logged install cmake --install "$build/release" || bad=1
-	for name in vblkd vblkctl vblkd.7 vblkd.8 vblkctl.8; do
+	for name in sbin/vblkd sbin/vblkctl man7/vblkd.7 man8/vblkd.8 man8/vblkctl.8 \
+		modules-load.d/vblkd.conf completions/vblkctl; do
 		file=$(installed "$name") || { msg "not installed once: $name" >>"$log"; bad=1; continue; }
-		[[ $name != *.[78] ]] || continue
+		[[ $name == sbin/* ]] || continue
 		logged install "$file" --version || bad=1
 		! readelf -d "$file" 2>/dev/null | grep -E 'RPATH|RUNPATH' >>"$log" || bad=1
 	done
@@ -290,7 +291,8 @@ suite_unit()
 suite_lint()
 {
 	need_build_packages
-	need_packages git clang clang-tidy clang-format cppcheck shellcheck codespell mandoc
+	need_packages git clang clang-tidy clang-format cppcheck shellcheck codespell mandoc \
+		zsh
 	# Most checks need no program: they run even when the build fails.
 	built dev || :
 	run_ctest dev lint
