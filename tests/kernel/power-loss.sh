@@ -182,6 +182,7 @@ cleanup_fn "umount '$work/mnt'"
 try ext4 no
 try xfs no --direct
 try ext4 kill --direct
+try ext4 no --direct --cache=writethrough
 [ -z "$long" ] || try xfs kill
 [ -z "$long" ] || try xfs kill --direct --cache=writethrough
 [ -z "$long" ] || try ext4 no --cache=writethrough
