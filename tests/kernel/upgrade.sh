@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# timeout: 300
+# timeout: 500
 # 'vblkctl upgrade' under verified load: the program of keeper and worker is
 # replaced, the keeper's process and the disk stay, no I/O fails, and the pause
 # is printed beside that of a SIGKILL. A new program that cannot take over, and
