@@ -42,6 +42,7 @@ struct inflight_header {
 	uint64_t capacity_bytes;
 	uint32_t logical_block_bytes;
 	uint32_t reserved;
+	struct inflight_news news;
 };
 
 static int read_boot_id(char ret_id[BOOT_ID_BYTES + 4])
@@ -258,13 +259,24 @@ int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const str
 	return r;
 }
 
-void inflight_file_set_capacity(struct inflight_file *file, uint64_t capacity_bytes)
+uint32_t inflight_file_set_capacity(struct inflight_file *file, uint64_t capacity_bytes)
 {
 	struct inflight_header *header = file->base;
+	uint32_t number = __atomic_load_n(&header->news.decided, __ATOMIC_RELAXED) + 1;
 
+	/* First: killed in between, the driver hears of the old size once more. */
+	__atomic_store_n(&header->news.decided, number, __ATOMIC_RELEASE);
 	/* One aligned store: whoever is killed here leaves the old size or the new one. */
 	_Static_assert(offsetof(struct inflight_header, capacity_bytes) % 8 == 0, "aligned");
 	__atomic_store_n(&header->capacity_bytes, capacity_bytes, __ATOMIC_RELEASE);
+	return number;
+}
+
+struct inflight_news *inflight_file_news(const struct inflight_file *file)
+{
+	struct inflight_header *header = file->base;
+
+	return &header->news;
 }
 
 void *inflight_file_records(const struct inflight_file *file)

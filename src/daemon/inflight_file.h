@@ -21,6 +21,16 @@ struct inflight_file {
 };
 
 /**
+ * struct inflight_news - how far the news of a resize got, so that each is told once
+ * @decided: number of the size that the disk has; the keeper's, counted by resizes
+ * @told: number of the size that the driver knows; the worker's
+ */
+struct inflight_news {
+	uint32_t decided;
+	uint32_t told;
+};
+
+/**
  * inflight_file_create() - a fresh file in the run directory, mapped
  * inflight_file_adopt()  - take over the one a dead keeper left
  *
@@ -38,8 +48,12 @@ int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const str
 			struct inflight_file *ret_file, uint64_t *ret_capacity_bytes,
 			char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
 
-/* The disk has another size from now on, also for a successor. */
-void inflight_file_set_capacity(struct inflight_file *file, uint64_t capacity_bytes);
+/*
+ * The disk has another size from now on, also for a successor, which tells the driver should
+ * nobody have done it before. Return: the number of that size.
+ */
+uint32_t inflight_file_set_capacity(struct inflight_file *file, uint64_t capacity_bytes);
+struct inflight_news *inflight_file_news(const struct inflight_file *file);
 
 /**
  * inflight_file_check() - would inflight_file_adopt() take it, as far as the options tell?

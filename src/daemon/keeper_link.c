@@ -121,7 +121,7 @@ static void unblock_signals(void)
 }
 
 static VBLK_NORETURN void run_worker(struct keeper *keeper, int dev_fd, int link_fd,
-				     pid_t keeper_pid)
+				     pid_t keeper_pid, uint32_t size_number)
 {
 	struct worker_params params = {
 		.config = keeper->config,
@@ -131,6 +131,8 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int dev_fd, int link
 		.link_fd = link_fd,
 		.listen_fd = keeper->listen_fd,
 		.inflight = inflight_file_records(&keeper->inflight),
+		.size_number = size_number,
+		.size_told = &inflight_file_news(&keeper->inflight)->told,
 		.bounce_bytes = keeper->bounce_bytes,
 		.umem_fd = keeper->umem_fd,
 		.keeper_pid = keeper_pid,
@@ -170,6 +172,9 @@ int keeper_watch_worker(struct keeper *keeper)
 
 int keeper_fork_worker(struct keeper *keeper)
 {
+	/* The child has a copy of the capacity, and must not have another number than that of it.
+	 */
+	uint32_t size_number = inflight_file_news(&keeper->inflight)->decided;
 	pid_t keeper_pid = getpid();
 	int fds[2], dev_fd, r;
 	pid_t pid;
@@ -187,7 +192,7 @@ int keeper_fork_worker(struct keeper *keeper)
 	keeper->link_fd = fds[0];
 	pid = fork();
 	if (pid == 0)
-		run_worker(keeper, dev_fd, fds[1], keeper_pid);
+		run_worker(keeper, dev_fd, fds[1], keeper_pid, size_number);
 	r = -errno;
 	close(fds[1]);
 	/* The worker alone has it open, so that its death is seen by the kernel. */

@@ -18,12 +18,14 @@
 /* How long the backend may take to tell its size. */
 #define BACKEND_LIMIT_S 10u
 
-static void answer(struct keeper *keeper, const struct resize_result *res)
+/* @number: of the size that was decided */
+static void answer(struct keeper *keeper, const struct resize_result *res, uint32_t number)
 {
 	struct link_msg msg = {
 		.type = LINK_RESIZED,
 		.error = res->error,
 		.flag = res->would_cut,
+		.number = number,
 		.size_bytes = res->size_bytes,
 	};
 
@@ -39,7 +41,7 @@ static void refuse(struct keeper *keeper, int error, const char *text)
 	struct resize_result res = { .error = error };
 
 	snprintf(res.text, sizeof(res.text), "%s", text);
-	answer(keeper, &res);
+	answer(keeper, &res, 0);
 }
 
 void keeper_use_capacity(struct keeper *keeper, uint64_t capacity_bytes)
@@ -52,11 +54,12 @@ void keeper_use_capacity(struct keeper *keeper, uint64_t capacity_bytes)
 static void take_result(struct keeper *keeper, const struct resize_result *res)
 {
 	uint64_t old_bytes = bdev_limits_capacity(&keeper->blk.limits);
+	uint32_t number = 0;
 	char old[FORMAT_SIZE_MAX], new[FORMAT_SIZE_MAX];
 
 	if (!res->error) {
 		/* Before anybody hears of it: what a successor of ours finds. */
-		inflight_file_set_capacity(&keeper->inflight, res->size_bytes);
+		number = inflight_file_set_capacity(&keeper->inflight, res->size_bytes);
 		keeper_use_capacity(keeper, res->size_bytes);
 		keeper_publish_state(keeper);
 		if (res->size_bytes != old_bytes)
@@ -64,7 +67,7 @@ static void take_result(struct keeper *keeper, const struct resize_result *res)
 				   format_size_bytes(res->size_bytes, new),
 				   format_size_bytes(old_bytes, old));
 	}
-	answer(keeper, res);
+	answer(keeper, res, number);
 }
 
 static void forget_process(struct keeper *keeper)
@@ -169,7 +172,7 @@ void keeper_on_resize_asked(struct keeper *keeper, const struct resize_request *
 		return;
 	}
 	if (resize_refused(&keeper->blk.limits, req, &res)) {
-		answer(keeper, &res);
+		answer(keeper, &res, 0);
 		return;
 	}
 	r = start_process(keeper, req);

@@ -28,8 +28,10 @@ enum link_type {
 	LINK_STATE,	    /* @text: state; @node: disk; @number: restarts */
 	LINK_DETACH_FAILED, /* @error, @text: why; the device goes on */
 	LINK_DETACHED,	    /* the device is off the bus: let go of it and exit */
-	LINK_RESIZED, /* the disk has @size_bytes, or @error, @text; @flag: would cut blocks off */
-	LINK_GIVE_UP, /* the kernel waits too long for the backend: fail all requests */
+	/* the disk has @size_bytes, by its @number; or @error, @text; @flag: would cut blocks off
+	 */
+	LINK_RESIZED,
+	LINK_GIVE_UP,	     /* the kernel waits too long for the backend: fail all requests */
 	LINK_UPGRADE_FAILED, /* @error, @text: why; everything goes on as it was */
 	LINK_RETIRE, /* end what is in flight, take no more, let go of the device and exit */
 	/* worker to keeper */

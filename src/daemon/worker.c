@@ -292,6 +292,8 @@ static int start_device(struct worker *worker)
 		.bounce_bytes = params->bounce_bytes,
 		.umem_fd = params->umem_fd,
 		.inflight = params->inflight,
+		.size_number = params->size_number,
+		.size_told = params->size_told,
 		.drain_deadline_ms = params->config->msg_timeout_s * 10 * DRAIN_SHARE_PERCENT,
 		.stuck_ms = STUCK_LOG_MS,
 		.sched_batch = true,

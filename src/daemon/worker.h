@@ -18,6 +18,7 @@
  * struct worker_params - inherited from the keeper by fork
  * @dev_fd: /dev/vduse/NAME; @link_fd: to the keeper; @listen_fd: control socket
  * @inflight: records, shared with the successor
+ * @size_number: of the capacity in @blk; @size_told: where the number that the driver knows is kept
  * @umem_fd: memory of the device, kept for the successor; 0 or less = none
  */
 struct worker_params {
@@ -28,6 +29,8 @@ struct worker_params {
 	int link_fd;
 	int listen_fd;
 	void *inflight;
+	uint32_t size_number;
+	uint32_t *size_told;
 	uint64_t bounce_bytes;
 	int umem_fd;
 	pid_t keeper_pid;

@@ -30,6 +30,19 @@ int vduse_config_write(struct vduse_dev *dev, uint64_t capacity_bytes)
 	return vduse_ioctl(dev, VDUSE_DEV_SET_CONFIG, &u);
 }
 
+bool vduse_config_is_owed(const struct vduse_dev *dev)
+{
+	return dev->size_told &&
+	       __atomic_load_n(dev->size_told, __ATOMIC_RELAXED) != dev->size_number;
+}
+
+/* Only behind the interrupt: killed in between, our successor interrupts once more. */
+static void note_told(struct vduse_dev *dev)
+{
+	if (dev->size_told)
+		__atomic_store_n(dev->size_told, dev->size_number, __ATOMIC_RELEASE);
+}
+
 /*
  * EINVAL: the driver has not said DRIVER_OK, or the kernel has not noted it
  * yet. It may have read the old capacity all the same, so it is told later.
@@ -40,6 +53,8 @@ void vduse_config_tell(struct vduse_dev *dev)
 
 	dev->config_retry_ns = 0;
 	dev->config_untold = r == -EINVAL;
+	if (r >= 0)
+		note_told(dev);
 	if (!dev->config_untold) {
 		dev->config_delay_ms = 0;
 		return;
@@ -53,6 +68,7 @@ void vduse_config_tell(struct vduse_dev *dev)
 
 void vduse_config_forget(struct vduse_dev *dev)
 {
+	note_told(dev);
 	dev->config_untold = false;
 	dev->config_retry_ns = 0;
 	dev->config_delay_ms = 0;
@@ -71,7 +87,7 @@ static void set_limits(struct vduse_dev *dev, uint64_t capacity_bytes)
 	bdev_limits_set_capacity(&dev->blk->limits, capacity_bytes);
 }
 
-int vduse_dev_set_capacity(struct vduse_dev *dev, uint64_t capacity_bytes)
+int vduse_dev_set_capacity(struct vduse_dev *dev, uint64_t capacity_bytes, uint32_t size_number)
 {
 	bool shrinks = capacity_bytes < bdev_limits_capacity(&dev->blk->limits);
 	int r;
@@ -79,8 +95,10 @@ int vduse_dev_set_capacity(struct vduse_dev *dev, uint64_t capacity_bytes)
 	if (!shrinks)
 		set_limits(dev, capacity_bytes);
 	r = vduse_config_write(dev, capacity_bytes);
-	if (r >= 0)
+	if (r >= 0) {
+		dev->size_number = size_number;
 		vduse_config_tell(dev);
+	}
 	if (shrinks)
 		set_limits(dev, capacity_bytes);
 	return r < 0 ? r : 0;

@@ -233,7 +233,7 @@ static int dev_adopt(struct vduse_dev *dev)
 		return r;
 	if (!dev->features || !vduse_rings_have_more(dev)) {
 		/* A driver on its way up may have read what was there before. */
-		dev->config_untold = true;
+		dev->config_untold = vduse_config_is_owed(dev);
 		return 0;
 	}
 	dev->status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
@@ -242,7 +242,8 @@ static int dev_adopt(struct vduse_dev *dev)
 	dev->rings_in_use = true;
 	vduse_dev_start(dev);
 	dev_inject_all(dev);
-	vduse_config_tell(dev);
+	if (vduse_config_is_owed(dev))
+		vduse_config_tell(dev);
 	return 0;
 }
 
@@ -300,6 +301,8 @@ int vduse_dev_new(const struct vduse_dev_params *params, struct vduse_dev **ret_
 	dev->event = params->event;
 	dev->ctx = params->ctx;
 	dev->drain_deadline_ms = params->drain_deadline_ms;
+	dev->size_number = params->size_number;
+	dev->size_told = params->size_told;
 	vduse_mem_init(&dev->mem, dev->sys, dev->fd,
 		       vduse_umem_bytes(params->umem, params->blk, params->bounce_bytes),
 		       params->umem_fd);

@@ -132,6 +132,8 @@ struct vduse_dev {
 	struct vduse_answer iotlb;
 	uint64_t retry_ns; /* when to try again to start; 0 = not */
 	uint32_t retry_delay_ms;
+	uint32_t size_number;	  /* of the capacity in the kernel's configuration */
+	uint32_t *size_told;	  /* of the one that the driver knows; NULL = nobody asks */
 	bool config_untold;	  /* it changed, and the driver could not be told so far */
 	uint64_t config_retry_ns; /* when to try again to tell it; 0 = not */
 	uint32_t config_delay_ms;
@@ -155,6 +157,8 @@ void vduse_rings_clear_records(struct vduse_dev *dev);
 
 /* Gives the kernel the capacity of dev->blk. Return: 0; -errno. */
 int vduse_config_write(struct vduse_dev *dev, uint64_t capacity_bytes) VBLK_MUST_CHECK;
+/* A predecessor has not, or it is not known that it has, told the driver the capacity. */
+bool vduse_config_is_owed(const struct vduse_dev *dev);
 /* Has the driver read the configuration again, now or as soon as it can hear of it. */
 void vduse_config_tell(struct vduse_dev *dev);
 /* Status 0 came: the next driver reads all of it anyway. */

@@ -298,7 +298,12 @@ fsfreeze -f "$work/ext4"
 cleanup_fn "fsfreeze -u $work/ext4"
 expect_error 1 'does not tell its size' vblkctl resize rs 64M
 expect_error 1 'an earlier resize still waits' vblkctl resize rs 64M
-# The keeper supervises all the same.
+# The keeper supervises all the same. A new worker has no news for the driver.
+news_cnt()
+{
+	dmesg | grep -c 'new size' || :
+}
+news=$(news_cnt)
 worker=$(state rs worker_pid)
 kill -KILL "$worker"
 wait_until 30 has_new_worker
@@ -312,5 +317,6 @@ grown()
 wait_until 20 grown
 has_size 64
 write_at 63
+assert_eq "$(news_cnt)" $((news + 1)) "messages of the kernel about a new size"
 detach rs
 check_nothing_left 15

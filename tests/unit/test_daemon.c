@@ -375,11 +375,14 @@ START_TEST(record_keeps_the_size_of_the_disk)
 
 	make_device(&config, &blk);
 	ck_assert_int_eq(inflight_file_create(fd, &config, &blk, &file), 0);
-	inflight_file_set_capacity(&file, decided[_i]);
+	ck_assert_uint_eq(inflight_file_news(&file)->decided, 0);
+	ck_assert_uint_eq(inflight_file_set_capacity(&file, decided[_i]), 1);
 	inflight_file_close(&file);
 	blk.limits.capacity_bytes = 2 << 20;
 	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, &size, why), 0);
 	ck_assert_uint_eq(size, decided[_i]);
+	ck_assert_uint_eq(inflight_file_news(&file)->decided, 1);
+	ck_assert_uint_eq(inflight_file_news(&file)->told, 0);
 	inflight_file_close(&file);
 	config_fini(&config);
 	close(fd);
@@ -398,7 +401,7 @@ START_TEST(record_with_an_impossible_size_is_refused)
 
 	make_device(&config, &blk);
 	ck_assert_int_eq(inflight_file_create(fd, &config, &blk, &file), 0);
-	inflight_file_set_capacity(&file, impossible[_i]);
+	(void)inflight_file_set_capacity(&file, impossible[_i]);
 	inflight_file_close(&file);
 	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, &size, why), -ESTALE);
 	ck_assert_ptr_nonnull(strstr(why, "size"));

@@ -57,6 +57,8 @@ int rig_start(struct rig *rig)
 		.bounce_bytes = FAKE_VDUSE_BOUNCE_BYTES,
 		.umem_fd = rig->umem_fd,
 		.inflight = rig->inflight,
+		.size_number = rig->size_number,
+		.size_told = &rig->size_told,
 		.drain_deadline_ms = rig->deadline_ms,
 		.sched_batch = true,
 		.event = rig_event,

@@ -24,6 +24,8 @@ struct rig {
 	struct blk_params blk;
 	struct vduse_dev *dev;
 	uint8_t *inflight;
+	uint32_t size_number; /* of the capacity that the device begins with */
+	uint32_t size_told;
 	unsigned int events[RIG_EVENTS];
 	int last_arg;
 	uint32_t deadline_ms;

@@ -80,6 +80,9 @@ enum vduse_event {
  *           needed
  * @inflight: memory of queue_cnt * vq_inflight_bytes(queue_size), which
  *            outlives the process, zeroed when new; NULL: none, no recovery
+ * @size_number: any number that stands for the capacity of @blk
+ * @size_told: the number of the capacity that the driver knows; outlives the process as well.
+ *             While the two differ the driver has to be told. NULL: it knows the capacity
  * @drain_deadline_ms: how long a reset may wait for backend I/O; below msg_timeout
  * @stuck_ms: as in struct vdev_params
  * @event: @arg as the event says, else 0. May be called from within vduse_dev_new()
@@ -93,6 +96,8 @@ struct vduse_dev_params {
 	uint64_t bounce_bytes;
 	int umem_fd;
 	void *inflight;
+	uint32_t size_number;
+	uint32_t *size_told;
 	uint32_t drain_deadline_ms;
 	unsigned int stuck_ms;
 	bool sched_batch;
@@ -105,7 +110,8 @@ struct vduse_dev;
 /**
  * vduse_dev_new() - threads, memory, and where the driver is at work already
  * (this process succeeds a dead one), the rings taken over and served
- * The kernel is told the capacity, since a predecessor may have died while it changed.
+ * The kernel is given the capacity, since a predecessor may have died while it changed, and the
+ * driver is told if it was not before.
  * Return: 0; -ENOMEM; -errno of vdev_new(); -EPERM the kernel gave the device up.
  */
 int vduse_dev_new(const struct vduse_dev_params *params,
@@ -128,6 +134,7 @@ void vduse_dev_close(struct vduse_dev *dev);
 /**
  * vduse_dev_set_capacity() - the disk has another size from now on
  * @capacity_bytes: multiple of the logical block, > 0
+ * @size_number: from now on what struct vduse_dev_params says
  *
  * Requests go on meanwhile. The data path serves new blocks before the driver hears of them; of
  * blocks that go the driver hears first, and requests for them that are on the way fail.
@@ -135,7 +142,8 @@ void vduse_dev_close(struct vduse_dev *dev);
  *
  * Return: 0; -errno of the kernel: it keeps the size it knew (-EPERM: it gave the device up).
  */
-int vduse_dev_set_capacity(struct vduse_dev *dev, uint64_t capacity_bytes) VBLK_MUST_CHECK;
+int vduse_dev_set_capacity(struct vduse_dev *dev, uint64_t capacity_bytes,
+			   uint32_t size_number) VBLK_MUST_CHECK;
 
 /* As vdev_give_up(); the driver is refused from now on, and vduse_dev_free() forbidden. */
 void vduse_dev_give_up(struct vduse_dev *dev);
