@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vblk/host/host_module.h"
 #include "vblk/host/host_process.h"
 #include "vblk/host/host_vdpa.h"
 #include "vblk/util/cleanup.h"
@@ -36,7 +37,7 @@ static void short_pause(void)
 
 static int check_host(void)
 {
-	char text[BDEV_WHY_MAX];
+	char text[HOST_MODULE_TEXT_MAX];
 	unsigned int missing;
 
 	if (geteuid() != 0) {
@@ -45,7 +46,7 @@ static int check_host(void)
 	}
 	missing = host_missing_modules("");
 	if (missing) {
-		log_error("%s", host_missing_text(missing, text, sizeof(text)));
+		log_error("%s", host_missing_text("", missing, text, sizeof(text)));
 		return -ENODEV;
 	}
 	return 0;

@@ -11,6 +11,7 @@
 
 #include "run_suite.h"
 #include "vblk/host/host_disk.h"
+#include "vblk/host/host_module.h"
 #include "vblk/host/host_process.h"
 #include "vblk/host/host_vdpa.h"
 
@@ -88,28 +89,89 @@ static const char *content(const char *path)
 
 /* ---- modules ---- */
 
+static const char *missing_text(void)
+{
+	static char text[HOST_MODULE_TEXT_MAX];
+
+	return host_missing_text(root, host_missing_modules(root), text, sizeof(text));
+}
+
+#define RELEASE "6.12.5-test"
+#define TREE	"/lib/modules/" RELEASE
+
 START_TEST(missing_modules_are_named_with_what_to_do)
 {
-	char text[512];
-	unsigned int mask;
-
-	mask = host_missing_modules(root);
-	ck_assert_uint_eq(mask,
+	put("/proc/sys/kernel/osrelease", RELEASE "\n");
+	put(TREE "/modules.dep", "kernel/drivers/vdpa/vdpa.ko.xz: kernel/x/other.ko.xz\n"
+				 "kernel/drivers/vdpa/vdpa_user/vduse.ko.xz: kernel/vdpa.ko.xz\n"
+				 "kernel/drivers/virtio/virtio_vdpa.ko.xz:\n"
+				 "kernel/drivers/block/virtio-blk.ko.xz:\n");
+	ck_assert_uint_eq(host_missing_modules(root),
 			  HOST_NO_VDUSE | HOST_NO_VDPA | HOST_NO_VIRTIO_VDPA | HOST_NO_VIRTIO_BLK);
-	host_missing_text(mask, text, sizeof(text));
-	ck_assert_ptr_nonnull(strstr(text, "modprobe -a vduse virtio_vdpa virtio_blk"));
-	ck_assert_ptr_nonnull(strstr(text, "linux-image-6.12-amd64"));
+	ck_assert_str_eq(missing_text(),
+			 "the kernel modules vduse, vdpa, virtio_vdpa, virtio_blk are not loaded: "
+			 "run 'modprobe -a vduse virtio_vdpa virtio_blk'");
 
 	put("/dev/vduse/control", "");
 	put("/sys/bus/virtio/drivers/virtio_blk/bind", "");
 	put("/sys/bus/vdpa/drivers_probe", "");
-	mask = host_missing_modules(root);
-	ck_assert_uint_eq(mask, HOST_NO_VIRTIO_VDPA);
-	host_missing_text(mask, text, sizeof(text));
-	ck_assert_ptr_nonnull(strstr(text, "module virtio_vdpa is not loaded"));
+	ck_assert_uint_eq(host_missing_modules(root), HOST_NO_VIRTIO_VDPA);
+	ck_assert_str_eq(missing_text(), "the kernel module virtio_vdpa is not loaded: "
+					 "run 'modprobe -a virtio_vdpa'");
 
 	put("/sys/bus/vdpa/drivers/virtio_vdpa/bind", "");
 	ck_assert_uint_eq(host_missing_modules(root), 0);
+}
+END_TEST
+
+static const struct {
+	const char *os;
+	const char *advice;
+} distros[] = {
+	{ "NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\nID=debian\n", "linux-image-6.12-" },
+	{ "ID=debian\nVERSION_ID=\"13\"\n", "package linux-image-" },
+	{ "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"24.04\"\n", "linux-modules-extra-" RELEASE },
+	{ "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "linux-modules-extra-" RELEASE },
+	{ "ID=fedora\nVERSION_ID=40\n", "kernel-modules-" RELEASE },
+	{ "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "CONFIG_VDPA_USER" },
+	{ "", "CONFIG_VDPA_USER" },
+};
+
+START_TEST(kernel_without_vduse_is_told_with_what_the_distribution_offers)
+{
+	put("/proc/sys/kernel/osrelease", RELEASE "\n");
+	put("/etc/os-release", distros[_i].os);
+	put(TREE "/modules.builtin", "kernel/drivers/block/virtio_blk.ko\n");
+	put(TREE "/modules.dep", "kernel/drivers/block/not_vduse.ko:\n");
+	put("/sys/bus/virtio/drivers/virtio_blk/bind", "");
+	ck_assert_ptr_nonnull(strstr(missing_text(), "this kernel (" RELEASE ") comes without "
+						     "vduse, virtio_vdpa: "));
+	ck_assert_ptr_nonnull(strstr(missing_text(), distros[_i].advice));
+	ck_assert_ptr_null(strstr(missing_text(), "modprobe"));
+}
+END_TEST
+
+START_TEST(kernel_whose_modules_are_gone_or_hidden_is_told_so)
+{
+	put("/proc/sys/kernel/osrelease", RELEASE "\n");
+	ck_assert_ptr_nonnull(strstr(missing_text(), TREE " is missing): reboot"));
+	put(TREE "/modules.dep", "");
+	put("/sys/module/vduse/refcnt", "0");
+	put("/sys/module/vdpa/refcnt", "0");
+	put("/sys/bus/vdpa/drivers/virtio_vdpa/bind", "");
+	put("/sys/bus/virtio/drivers/virtio_blk/bind", "");
+	ck_assert_ptr_nonnull(strstr(missing_text(), "a container needs /dev/vduse/control"));
+}
+END_TEST
+
+START_TEST(state_of_a_module_is_found)
+{
+	ck_assert_int_eq(host_module_state(root, RELEASE, "vduse"), HOST_MODULE_NO_TREE);
+	put(TREE "/modules.dep", "a/vduse.ko: a/virtio_vdpa.ko\n");
+	ck_assert_int_eq(host_module_state(root, RELEASE, "vduse"), HOST_MODULE_LOADABLE);
+	ck_assert_int_eq(host_module_state(root, RELEASE, "virtio_vdpa"), HOST_MODULE_NONE);
+	put("/sys/module/vduse/refcnt", "0");
+	ck_assert_int_eq(host_module_state(root, RELEASE, "vduse"), HOST_MODULE_LOADED);
 }
 END_TEST
 
@@ -453,6 +515,10 @@ static TCase *vdpa_case(void)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, missing_modules_are_named_with_what_to_do);
+	tcase_add_loop_test(tc, kernel_without_vduse_is_told_with_what_the_distribution_offers, 0,
+			    ARRAY_SIZE(distros));
+	tcase_add_test(tc, kernel_whose_modules_are_gone_or_hidden_is_told_so);
+	tcase_add_test(tc, state_of_a_module_is_found);
 	tcase_add_test(tc, driver_is_the_last_part_of_the_link);
 	tcase_add_test(tc, bind_takes_the_device_from_vhost_vdpa);
 	tcase_add_test(tc, bind_of_an_unbound_device_unbinds_nothing);

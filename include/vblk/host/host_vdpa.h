@@ -14,23 +14,6 @@
 
 #define HOST_NODE_MAX 64
 
-/* Modules that must be there: bits of host_missing_modules(). */
-#define HOST_NO_VDUSE	    1u /* /dev/vduse/control */
-#define HOST_NO_VDPA	    2u /* /sys/bus/vdpa */
-#define HOST_NO_VIRTIO_VDPA 4u /* /sys/bus/vdpa/drivers/virtio_vdpa */
-#define HOST_NO_VIRTIO_BLK  8u /* /sys/bus/virtio/drivers/virtio_blk */
-
-/* @root: "" on the host. Returns a mask, 0 = all there. */
-unsigned int host_missing_modules(const char *root);
-
-/**
- * host_missing_text() - one sentence for a mask of host_missing_modules(): names
- * the modules, the modprobe command, and that kernels without them exist (and
- * which package has them on Debian)
- * Return: @buf
- */
-const char *host_missing_text(unsigned int mask, char *buf, size_t len);
-
 /**
  * host_vdpa_driver() - name of the driver that has vdpa device @name
  * Return: 0, "" in @ret_driver when none has; -ENODEV no such vdpa device.
