@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -41,8 +42,14 @@ struct inflight_header {
 	uint64_t features;
 	uint64_t capacity_bytes;
 	uint32_t logical_block_bytes;
-	uint32_t reserved;
+	uint32_t physical_block_bytes;
 	struct inflight_news news;
+};
+
+/* What of the options decides what the driver was offered; numbers are 0 when not given. */
+struct identity_options {
+	int read_only, writethrough, discard;
+	unsigned int logical_block_bytes, physical_block_bytes;
 };
 
 static int read_boot_id(char ret_id[BOOT_ID_BYTES + 4])
@@ -57,9 +64,35 @@ static int read_boot_id(char ret_id[BOOT_ID_BYTES + 4])
 	return 0;
 }
 
+static void print_options(const struct identity_options *options, struct inflight_identity *id)
+{
+	memset(id->options, 0, sizeof(id->options));
+	snprintf(id->options, sizeof(id->options), "ro=%d wt=%d discard=%d lbs=%u pbs=%u",
+		 options->read_only, options->writethrough, options->discard,
+		 options->logical_block_bytes, options->physical_block_bytes);
+}
+
+/* False when it is no text of print_options(). */
+static bool parse_options(const struct inflight_identity *id, struct identity_options *ret_options)
+{
+	char text[sizeof(id->options) + 1] = "";
+
+	memcpy(text, id->options, sizeof(id->options));
+	return sscanf(text, "ro=%d wt=%d discard=%d lbs=%u pbs=%u", &ret_options->read_only,
+		      &ret_options->writethrough, &ret_options->discard,
+		      &ret_options->logical_block_bytes, &ret_options->physical_block_bytes) == 5;
+}
+
 static int fill_identity(const struct vblkd_config *config, struct inflight_identity *ret_id)
 {
 	const struct bdev_params *bdev = &config->bdev;
+	const struct identity_options options = {
+		.read_only = bdev->read_only,
+		.writethrough = bdev->writethrough,
+		.discard = bdev->discard,
+		.logical_block_bytes = bdev->logical_block_bytes,
+		.physical_block_bytes = bdev->physical_block_bytes,
+	};
 
 	memset(ret_id, 0, sizeof(*ret_id));
 	ret_id->magic = INFLIGHT_MAGIC;
@@ -69,9 +102,7 @@ static int fill_identity(const struct vblkd_config *config, struct inflight_iden
 	snprintf(ret_id->name, sizeof(ret_id->name), "%s", config->name);
 	snprintf(ret_id->serial, sizeof(ret_id->serial), "%s", config->serial);
 	snprintf(ret_id->backend, sizeof(ret_id->backend), "%s", config->backend);
-	snprintf(ret_id->options, sizeof(ret_id->options), "ro=%d wt=%d discard=%d lbs=%u pbs=%u",
-		 bdev->read_only, bdev->writethrough, bdev->discard, bdev->logical_block_bytes,
-		 bdev->physical_block_bytes);
+	print_options(&options, ret_id);
 	return read_boot_id(ret_id->boot_id);
 }
 
@@ -82,6 +113,7 @@ static int fill_header(const struct vblkd_config *config, const struct blk_param
 	ret_header->features = vduse_features(blk);
 	ret_header->capacity_bytes = blk->limits.capacity_bytes;
 	ret_header->logical_block_bytes = blk->limits.logical_block_bytes;
+	ret_header->physical_block_bytes = blk->limits.physical_block_bytes;
 	return fill_identity(config, &ret_header->identity);
 }
 
@@ -141,6 +173,28 @@ int inflight_file_create(int dir_fd, const struct vblkd_config *config,
 	if (r == 0)
 		mark_clean(ret_file, blk);
 	return r;
+}
+
+/*
+ * Who takes an orphan over may spell out what the default had come to, as the command that
+ * 'vblkctl list' prints does: that is the same disk. The other way round is not known before the
+ * backend is open, so a default stands for a default only.
+ */
+static void accept_spelled_out(const struct inflight_header *found, struct inflight_identity *want)
+{
+	struct identity_options was, now;
+
+	if (!parse_options(&found->identity, &was) || !parse_options(want, &now))
+		return;
+	if (now.read_only == !!(found->features & 1ull << VIRTIO_BLK_F_RO))
+		now.read_only = was.read_only;
+	if (now.discard == !!(found->features & 1ull << VIRTIO_BLK_F_DISCARD))
+		now.discard = was.discard;
+	if (now.logical_block_bytes == found->logical_block_bytes)
+		now.logical_block_bytes = was.logical_block_bytes;
+	if (now.physical_block_bytes == found->physical_block_bytes)
+		now.physical_block_bytes = was.physical_block_bytes;
+	print_options(&now, want);
 }
 
 static const char *other_identity(const struct inflight_identity *found,
@@ -227,6 +281,7 @@ int inflight_file_check(int dir_fd, const struct vblkd_config *config, char why[
 		r = read_header(dir_fd, &fd, &found);
 	if (r < 0)
 		return r;
+	accept_spelled_out(&found, &want);
 	wrong = other_identity(&found.identity, &want);
 	return wrong ? refuse(wrong, why) : 0;
 }
@@ -248,6 +303,7 @@ int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const str
 		return r;
 	if (fstat(fd, &st) < 0)
 		return -errno;
+	accept_spelled_out(&found, &want.identity);
 	wrong = other_header(&found, &want);
 	if (!wrong && (size_t)st.st_size != file_bytes(blk))
 		wrong = "has the wrong length";

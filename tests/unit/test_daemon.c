@@ -519,6 +519,52 @@ START_TEST(record_of_another_boot_is_refused_and_says_so)
 }
 END_TEST
 
+/* What the first daemon was given, what its successor; sizes of make_device() are 512 and 4096. */
+static const struct {
+	unsigned int was_lbs, was_pbs;
+	bool was_discard;
+	unsigned int now_lbs, now_pbs;
+	bool now_discard;
+	bool fits;
+} spellings[] = {
+	{ 0, 0, true, 0, 0, true, true },	{ 0, 0, true, 512, 4096, true, true },
+	{ 0, 0, true, 512, 0, false, true },	{ 0, 0, true, 4096, 4096, true, false },
+	{ 0, 0, true, 512, 8192, true, false }, { 512, 4096, true, 512, 4096, true, true },
+	{ 512, 0, true, 0, 0, true, false },	{ 0, 4096, true, 0, 0, true, false },
+	{ 0, 0, false, 0, 0, true, false },
+};
+
+START_TEST(default_may_be_spelled_out_to_take_over)
+{
+	struct vblkd_config config;
+	struct inflight_file file;
+	struct blk_params blk;
+	uint64_t size;
+	char why[BDEV_WHY_MAX] = "";
+	int fd = open(dir, O_RDONLY | O_DIRECTORY);
+	int want = spellings[_i].fits ? 0 : -ESTALE;
+
+	make_device(&config, &blk);
+	/* A backend that cannot discard, whatever was wished. */
+	blk.features &= ~(1ull << VIRTIO_BLK_F_DISCARD);
+	ck_assert_uint_eq(blk.limits.logical_block_bytes, 512);
+	ck_assert_uint_eq(blk.limits.physical_block_bytes, 4096);
+	config.bdev.logical_block_bytes = spellings[_i].was_lbs;
+	config.bdev.physical_block_bytes = spellings[_i].was_pbs;
+	config.bdev.discard = spellings[_i].was_discard;
+	ck_assert_int_eq(inflight_file_create(fd, &config, &blk, &file), 0);
+	inflight_file_close(&file);
+	config.bdev.logical_block_bytes = spellings[_i].now_lbs;
+	config.bdev.physical_block_bytes = spellings[_i].now_pbs;
+	config.bdev.discard = spellings[_i].now_discard;
+	ck_assert_int_eq(inflight_file_check(fd, &config, why), want);
+	ck_assert_int_eq(inflight_file_adopt(fd, &config, &blk, &file, &size, why), want);
+	inflight_file_close(&file);
+	config_fini(&config);
+	close(fd);
+}
+END_TEST
+
 /* 0: no records; 1: nothing; 2: larger than it can be. */
 START_TEST(truncated_record_is_refused)
 {
@@ -598,6 +644,8 @@ int main(void)
 	tcase_add_loop_test(tc, record_that_is_not_ours_alone_is_refused_and_replaced, 0,
 			    ARRAY_SIZE(plants));
 	tcase_add_test(tc, record_of_another_boot_is_refused_and_says_so);
+	tcase_add_loop_test(tc, default_may_be_spelled_out_to_take_over, 0,
+			    sizeof(spellings) / sizeof(spellings[0]));
 	tcase_add_loop_test(tc, directory_above_that_others_can_write_is_refused, 0, 2);
 	tcase_add_test(tc, directory_of_somebody_else_is_refused);
 	tcase_add_test(tc, messages_arrive_whole_and_terminated);
