@@ -19,6 +19,10 @@ static const struct command commands[] = {
 	  "    --force           detach although it is in use: filesystems on it lose what they\n"
 	  "                      have not written yet, and programs get I/O errors\n"
 	  "    --timeout SEC     give up after SEC seconds, 1 to 3600 (default 30)\n" },
+	{ "doctor", cmd_doctor, "[--json]", "examine whether this host can make disks",
+	  "  One verdict a line: ok, warning or problem, each with what to do. Exit code 0 when\n"
+	  "  disks can be made, 1 when there is a problem. Without root it sees less.\n"
+	  "    --json            the same as a JSON object\n" },
 	{ "list", cmd_list, "[--json]", "list all devices",
 	  "    --json            the same, and more, as a JSON array\n" },
 	{ "resize", cmd_resize, "[--force] NAME [SIZE]", "give a disk another size",

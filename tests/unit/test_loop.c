@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "run_suite.h"
 #include "vblk/loop/loop.h"
+#include "vblk/loop/loop_probe.h"
 
 #include <check.h>
 #include <errno.h>
@@ -263,6 +264,16 @@ START_TEST(signal_ends_the_wait_with_zero)
 }
 END_TEST
 
+/* liburing 2.3 and Linux 6.1 are required, so nothing may be missing where a ring can be made. */
+START_TEST(probe_finds_every_operation)
+{
+	char missing[128] = "x";
+
+	ck_assert_int_eq(loop_probe(missing, sizeof(missing)), 0);
+	ck_assert_str_eq(missing, "");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("loop");
@@ -289,6 +300,7 @@ int main(void)
 	tcase_add_test(tc, completions_that_start_more_do_not_keep_the_caller);
 	tcase_add_test(tc, requests_without_op_are_counted_and_ignored);
 	tcase_add_test(tc, signal_ends_the_wait_with_zero);
+	tcase_add_test(tc, probe_finds_every_operation);
 	suite_add_tcase(s, tc);
 
 	return run_suite(s);

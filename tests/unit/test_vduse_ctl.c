@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "vblk/vduse/vduse_probe.h"
+
 #define BIT64(n) (1ull << (n))
 #define CTL_FD	 77
 
@@ -239,6 +241,73 @@ START_TEST(knobs_of_a_device_that_is_not_there)
 }
 END_TEST
 
+static const struct {
+	int umem;
+	int api_one, api_two;
+	struct vduse_probe want;
+} probes[] = {
+	{ -EINVAL, -EINVAL, 0, { .api_max = 0, .umem = true } },
+	{ -ENOTTY, -EINVAL, 0, { .api_max = 0, .umem = false } },
+	{ -EINVAL, 0, -EINVAL, { .api_max = 1, .umem = true } },
+};
+
+START_TEST(probe_tries_on_a_device_of_its_own_and_removes_it)
+{
+	static const uint64_t one = 1, two = 2;
+	static const char name[256] = "probe";
+	struct step steps[12];
+	struct vduse_probe found;
+	unsigned int cnt = 0;
+
+	steps[cnt++] =
+		(struct step){ 0, CTL_FD, "/dev/vduse/control", O_RDWR | O_CLOEXEC, NULL, 0 };
+	steps[cnt++] = (struct step){ VDUSE_SET_API_VERSION, 0, NULL, 0, &version_zero, 8 };
+	steps[cnt++] = (struct step){ VDUSE_SET_API_VERSION, probes[_i].api_one, NULL, 0, &one, 8 };
+	if (probes[_i].api_one == 0)
+		steps[cnt++] = (struct step){
+			VDUSE_SET_API_VERSION, probes[_i].api_two, NULL, 0, &two, 8
+		};
+	/* Once more: whatever was tried, devices are made with version 0. */
+	steps[cnt++] =
+		(struct step){ 0, CTL_FD, "/dev/vduse/control", O_RDWR | O_CLOEXEC, NULL, 0 };
+	steps[cnt++] = (struct step){ VDUSE_SET_API_VERSION, 0, NULL, 0, &version_zero, 8 };
+	steps[cnt++] = (struct step){ 0x41508102, 0, NULL, 0, name, sizeof(name) };
+	steps[cnt++] =
+		(struct step){ 0,    CTL_FD, "/dev/vduse/probe", O_RDWR | O_CLOEXEC | O_NONBLOCK,
+			       NULL, 0 };
+	steps[cnt++] = (struct step){ 0x40308118, probes[_i].umem, NULL, 0, &two, 0 };
+	steps[cnt++] = (struct step){ 0x41008103, 0, NULL, 0, name, sizeof(name) };
+
+	SCRIPT(script, steps);
+	script.cnt = cnt;
+	ck_assert_int_eq(vduse_probe(&sys, "probe", &found), 0);
+	ck_assert_uint_eq(script.next, cnt);
+	ck_assert_uint_eq(script.closed, 3);
+	ck_assert_uint_eq(found.api_max, probes[_i].want.api_max);
+	ck_assert(found.umem == probes[_i].want.umem);
+}
+END_TEST
+
+START_TEST(probe_passes_on_that_no_device_can_be_made)
+{
+	static const char name[256] = "probe";
+	const struct step steps[] = {
+		{ 0, CTL_FD, "/dev/vduse/control", O_RDWR | O_CLOEXEC, NULL, 0 },
+		{ VDUSE_SET_API_VERSION, 0, NULL, 0, &version_zero, 8 },
+		{ VDUSE_SET_API_VERSION, -EINVAL, NULL, 0, &version_zero, 0 },
+		{ 0, CTL_FD, "/dev/vduse/control", O_RDWR | O_CLOEXEC, NULL, 0 },
+		{ VDUSE_SET_API_VERSION, 0, NULL, 0, &version_zero, 8 },
+		{ 0x41508102, -EEXIST, NULL, 0, name, sizeof(name) },
+	};
+	struct vduse_probe found;
+
+	SCRIPT(script, steps);
+	ck_assert_int_eq(vduse_probe(&sys, "probe", &found), -EEXIST);
+	ck_assert_uint_eq(script.next, script.cnt);
+	ck_assert_uint_eq(script.closed, 2);
+}
+END_TEST
+
 Suite *vduse_ctl_suite(void)
 {
 	Suite *s = suite_create("vduse_ctl");
@@ -255,6 +324,9 @@ Suite *vduse_ctl_suite(void)
 	tcase_add_test(tc, destroy_sends_the_padded_name);
 	tcase_add_test(tc, every_queue_is_set_up_with_the_same_size);
 	tcase_add_test(tc, knobs_of_a_device_that_is_not_there);
+	tcase_add_loop_test(tc, probe_tries_on_a_device_of_its_own_and_removes_it, 0,
+			    sizeof(probes) / sizeof(probes[0]));
+	tcase_add_test(tc, probe_passes_on_that_no_device_can_be_made);
 	suite_add_tcase(s, tc);
 	return s;
 }

@@ -4,4 +4,7 @@ if(TARGET vblkctl_parts)
 	vblk_unit_test(vblkctl
 		SOURCES test_vblkctl.c
 		LIBS vblkctl_parts)
+	vblk_unit_test(doctor
+		SOURCES test_doctor.c
+		LIBS vblkctl_parts)
 endif()
