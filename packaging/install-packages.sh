@@ -8,6 +8,8 @@
 {
 BUILD_PACKAGES=(cmake ninja-build gcc libc6-dev pkgconf libnl-3-dev libnl-genl-3-dev
 	liburing-dev libcap-ng-dev libsystemd-dev libjansson-dev libini-config-dev)
+DEB_PACKAGES=(debhelper dpkg-dev fakeroot systemd)
+RPM_PACKAGES=(rpm systemd)
 DEMO_PACKAGES=(e2fsprogs util-linux mount kmod)
 }
 
@@ -48,4 +50,18 @@ install_packages()
 	update_package_lists && "${get[@]}" >>"$INSTALL_LOG" 2>&1 </dev/null && return
 	printf 'cannot install %s\n' "${missing[*]}" >&2
 	return 1
+}
+
+# export_tree DIR: the files of the project, from the root of its tree; without
+# git all but builds
+export_tree()
+{
+	if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+		git ls-files -z --cached --others --exclude-standard |
+			while IFS= read -rd '' file; do
+				[ ! -e "$file" ] || printf '%s\0' "$file"
+			done | tar --null -T - -cf -
+	else
+		tar --exclude='./build*' -cf - .
+	fi | tar -C "$1" -xf -
 }
