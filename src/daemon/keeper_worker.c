@@ -11,7 +11,10 @@
 #include "vblk/util/log.h"
 #include "vblk/util/math.h"
 
-#define BUSY_RETRY_US	     (2 * USEC_PER_MSEC)
+#define BUSY_RETRY_MIN_US (2 * USEC_PER_MSEC)
+#define BUSY_RETRY_MAX_US (250 * USEC_PER_MSEC)
+/* Of the time waited so far: what the wait may become longer than it had to be. */
+#define BUSY_RETRY_SHARE     8u
 #define BUSY_TELL_NS	     (5 * NSEC_PER_SEC)
 #define RESTART_DELAY_MAX_MS 1000u
 
@@ -45,21 +48,34 @@ static int on_restart(sd_event_source *source, uint64_t usec, void *userdata);
  */
 static void wait_for_old_io(struct keeper *keeper)
 {
-	uint64_t now_ns = clock_now_ns();
+	uint64_t now_ns = clock_now_ns(), waited_ns, retry_us;
 
 	if (!keeper->busy_since_ns)
 		keeper->busy_since_ns = now_ns;
-	if (!keeper->told_busy && now_ns - keeper->busy_since_ns > BUSY_TELL_NS) {
+	waited_ns = now_ns - keeper->busy_since_ns;
+	if (!keeper->told_busy && waited_ns > BUSY_TELL_NS) {
 		log_warning("waiting for the backend to finish I/O of the worker that died");
 		keeper->told_busy = true;
 	}
-	(void)keeper_arm_timer(keeper, &keeper->restart_source, BUSY_RETRY_US, on_restart);
+	retry_us = waited_ns / (NSEC_PER_MSEC / USEC_PER_MSEC) / BUSY_RETRY_SHARE;
+	retry_us = MIN(MAX(retry_us, (uint64_t)BUSY_RETRY_MIN_US), (uint64_t)BUSY_RETRY_MAX_US);
+	(void)keeper_arm_timer(keeper, &keeper->restart_source, retry_us, on_restart);
 }
 
 int keeper_start_worker(struct keeper *keeper)
 {
-	int r = keeper_fork_worker(keeper);
+	int r;
 
+	/* A disk that is in use: until it is served. Inherited by the worker. */
+	if (keeper->on_bus)
+		privileges_begin_real_time();
+	r = keeper_fork_worker(keeper);
+	/*
+	 * What ends the old worker is not real-time and needs the CPU: on a slow
+	 * one our looking again and again would take all of it.
+	 */
+	if (r < 0)
+		privileges_end_real_time();
 	if (r == -EBUSY) {
 		wait_for_old_io(keeper);
 		return 0;
@@ -100,7 +116,6 @@ static void schedule_restart(struct keeper *keeper, bool from_outside)
 
 void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed)
 {
-	privileges_begin_real_time();
 	if (keeper->state == KEEPER_FINISHING) {
 		(void)sd_event_exit(keeper->event, keeper->exit_code);
 		return;

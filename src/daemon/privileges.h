@@ -30,8 +30,8 @@ int privileges_drop_worker(void) VBLK_MUST_CHECK;
 /*
  * The kernel lets a real-time thread have half of its reserve of memory (vm.min_free_kbytes),
  * where others wait until some is free; which may wait for the disk whose worker is to be
- * started. From the death of a worker until its successor serves. The policy is inherited by
- * children and threads. Without permission nothing changes.
+ * started. While the successor of a worker that died starts, and not while that is waited for.
+ * The policy is inherited by children and threads. Without permission nothing changes.
  */
 void privileges_begin_real_time(void);
 void privileges_end_real_time(void);
