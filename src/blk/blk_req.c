@@ -59,20 +59,29 @@ static bool cut_status(struct parser *p)
 /* Copies the header once, into memory the driver cannot change, and steps behind it. */
 static bool cut_header(struct parser *p)
 {
-	struct iov_cursor cur = iov_cursor_init(p->readable, p->readable_cnt);
 	struct virtio_blk_outhdr wire;
+	struct iov_cursor cur;
 
-	if (iov_copy_out(&cur, &wire, sizeof(wire)) != sizeof(wire))
-		return false;
-
+	if (p->readable_cnt && p->readable[0].iov_len == sizeof(wire)) {
+		/* As every known driver has it. */
+		memcpy(&wire, p->readable[0].iov_base, sizeof(wire));
+		p->readable++;
+		p->readable_cnt--;
+	} else {
+		cur = iov_cursor_init(p->readable, p->readable_cnt);
+		if (iov_copy_out(&cur, &wire, sizeof(wire)) != sizeof(wire))
+			return false;
+		p->readable += p->readable_cnt - cur.cnt;
+		p->readable_cnt = cur.cnt;
+		if (cur.cnt) {
+			p->readable[0].iov_base = (char *)p->readable[0].iov_base + cur.skip_bytes;
+			p->readable[0].iov_len -= cur.skip_bytes;
+		}
+	}
+	/* The compiler must not read the driver's memory again instead of the copy. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	p->type = le32toh(wire.type);
 	p->sector = le64toh(wire.sector);
-	p->readable += p->readable_cnt - cur.cnt;
-	p->readable_cnt = cur.cnt;
-	if (cur.cnt) {
-		p->readable[0].iov_base = (char *)p->readable[0].iov_base + cur.skip_bytes;
-		p->readable[0].iov_len -= cur.skip_bytes;
-	}
 	p->readable_bytes = iov_total_bytes(p->readable, p->readable_cnt);
 	return true;
 }

@@ -41,16 +41,26 @@ struct walk {
 };
 
 /* memmap_translate(), without the search where the range is all in the largest region. */
-static inline void *translate(const struct vq *vq, uint64_t iova, uint64_t len_bytes,
-			      unsigned int perm, uint64_t *ret_len_bytes)
+static inline void *translate_hint(const struct memmap_region *hint, uint64_t iova,
+				   uint64_t len_bytes, unsigned int perm)
 {
-	uint64_t at_bytes = iova - vq->hint.iova;
+	/* Of an address before the region this is larger than any region there. */
+	uint64_t at_bytes = iova - hint->iova;
 
-	if (iova < vq->hint.iova || !range_fits(at_bytes, len_bytes, vq->hint.len_bytes) ||
-	    (vq->hint.perm & perm) != perm)
+	if (!range_fits(at_bytes, len_bytes, hint->len_bytes) || (hint->perm & perm) != perm)
+		return NULL;
+	return (char *)hint->va + at_bytes;
+}
+
+static void *translate(const struct vq *vq, uint64_t iova, uint64_t len_bytes, unsigned int perm,
+		       uint64_t *ret_len_bytes)
+{
+	void *p = translate_hint(&vq->hint, iova, len_bytes, perm);
+
+	if (!p)
 		return memmap_translate(vq->map, iova, len_bytes, perm, ret_len_bytes);
 	*ret_len_bytes = len_bytes;
-	return (char *)vq->hint.va + at_bytes;
+	return p;
 }
 
 /* Copies @len bytes of driver memory that may cross regions. */
@@ -83,7 +93,7 @@ static struct desc load_direct(const struct vring_desc *p)
 }
 
 /* The address of an indirect table need not be aligned, hence the byte copy. */
-static bool load_indirect(const struct walk *w, const struct table *t, uint32_t i,
+static bool load_indirect(const struct vq *vq, const struct table *t, uint32_t i,
 			  struct desc *ret_desc)
 {
 	uint64_t at_bytes = (uint64_t)i * sizeof(struct vring_desc);
@@ -91,7 +101,7 @@ static bool load_indirect(const struct walk *w, const struct table *t, uint32_t 
 
 	if (t->flat_bytes >= at_bytes + sizeof(wire))
 		memcpy(&wire, t->flat + at_bytes, sizeof(wire));
-	else if (!copy_out(w->vq, t->iova + at_bytes, &wire, sizeof(wire)))
+	else if (!copy_out(vq, t->iova + at_bytes, &wire, sizeof(wire)))
 		return false;
 	/* The compiler must not read the driver's memory again instead of the copy. */
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -104,25 +114,21 @@ static bool load_indirect(const struct walk *w, const struct table *t, uint32_t 
 	return true;
 }
 
-static bool load_desc(const struct walk *w, const struct table *t, uint32_t i,
-		      struct desc *ret_desc)
+static inline bool load_desc(const struct vq *vq, const struct table *t, uint32_t i,
+			     struct desc *ret_desc)
 {
 	if (!t->direct)
-		return load_indirect(w, t, i, ret_desc);
+		return load_indirect(vq, t, i, ret_desc);
 	*ret_desc = load_direct(&t->direct[i]);
 	return true;
 }
 
-/* One descriptor is one buffer, or several where it crosses regions. */
-static enum vq_fault add_buffer(struct walk *w, const struct desc *d)
+/* A buffer that may cross regions. */
+static __attribute__((noinline)) enum vq_fault add_parts(struct walk *w, const struct desc *d)
 {
 	bool writable = d->flags & VRING_DESC_F_WRITE;
 	uint64_t iova = d->addr, left_bytes = d->len;
 
-	if (!left_bytes)
-		return VQ_FAULT_ZERO_LENGTH;
-	if (!writable && w->writable_cnt)
-		return VQ_FAULT_READ_AFTER_WRITE;
 	while (left_bytes) {
 		unsigned int at = w->readable_cnt + w->writable_cnt;
 		uint64_t part_bytes;
@@ -145,19 +151,19 @@ static enum vq_fault add_buffer(struct walk *w, const struct desc *d)
 }
 
 /* The WRITE flag of the descriptor that refers to the table means nothing. */
-static enum vq_fault open_indirect(const struct walk *w, const struct desc *d,
+static enum vq_fault open_indirect(const struct vq *vq, const struct desc *d,
 				   struct table *ret_table)
 {
 	uint64_t flat_bytes;
 	const void *flat;
 
-	if (!w->vq->indirect)
+	if (!vq->indirect)
 		return VQ_FAULT_INDIRECT_REFUSED;
 	if (d->flags & VRING_DESC_F_NEXT)
 		return VQ_FAULT_INDIRECT_NEXT;
 	if (!d->len || d->len % sizeof(struct vring_desc))
 		return VQ_FAULT_INDIRECT_SIZE;
-	flat = translate(w->vq, d->addr, d->len, MEMMAP_READ, &flat_bytes);
+	flat = translate(vq, d->addr, d->len, MEMMAP_READ, &flat_bytes);
 	if (!flat)
 		return VQ_FAULT_ADDRESS;
 	*ret_table = (struct table){
@@ -170,31 +176,75 @@ static enum vq_fault open_indirect(const struct walk *w, const struct desc *d,
 }
 
 /*
+ * One descriptor is one buffer, but where it crosses regions. @w and @hint are
+ * the caller's own and not pointed to by anybody: then they stay in registers.
+ */
+static inline __attribute__((always_inline)) enum vq_fault
+add_buffer(struct walk *w, const struct memmap_region *hint, const struct desc *d)
+{
+	bool writable = d->flags & VRING_DESC_F_WRITE;
+	unsigned int at = w->readable_cnt + w->writable_cnt;
+	struct walk slow;
+	enum vq_fault fault;
+	void *p;
+
+	if (!d->len)
+		return VQ_FAULT_ZERO_LENGTH;
+	if (!writable && w->writable_cnt)
+		return VQ_FAULT_READ_AFTER_WRITE;
+	p = translate_hint(hint, d->addr, d->len, writable ? MEMMAP_WRITE : MEMMAP_READ);
+	if (!p || at == w->iov_max) {
+		slow = *w;
+		fault = add_parts(&slow, d);
+		*w = slow;
+		return fault;
+	}
+	w->iov[at].iov_base = p;
+	w->iov[at].iov_len = d->len;
+	w->writable_cnt += writable;
+	w->readable_cnt += !writable;
+	return VQ_FAULT_NONE;
+}
+
+/*
  * Follows the links of @t from @first. Stops with VQ_FAULT_NONE at the last
  * descriptor or at one that refers to an indirect table, then in @ret_indirect.
  */
-static enum vq_fault follow(struct walk *w, const struct table *t, uint32_t first,
-			    struct table *ret_indirect)
+static inline __attribute__((always_inline)) enum vq_fault
+follow(struct walk *ret_walk, const struct table *t, uint32_t first, struct table *ret_indirect)
 {
+	const struct memmap_region hint = ret_walk->vq->hint;
+	enum vq_fault fault = VQ_FAULT_LOOP;
+	struct walk w = *ret_walk;
 	uint32_t i = first;
 
 	for (uint32_t seen_cnt = 0; seen_cnt < t->cnt; seen_cnt++) {
-		enum vq_fault fault;
 		struct desc d;
 
-		if (!load_desc(w, t, i, &d))
+		if (!load_desc(w.vq, t, i, &d))
 			return VQ_FAULT_ADDRESS;
-		if (d.flags & VRING_DESC_F_INDIRECT)
-			return t->direct ? open_indirect(w, &d, ret_indirect)
-					 : VQ_FAULT_INDIRECT_NESTED;
-		fault = add_buffer(w, &d);
+		if (d.flags & VRING_DESC_F_INDIRECT) {
+			fault = t->direct ? open_indirect(w.vq, &d, ret_indirect)
+					  : VQ_FAULT_INDIRECT_NESTED;
+			break;
+		}
+		fault = add_buffer(&w, &hint, &d);
 		if (fault || !(d.flags & VRING_DESC_F_NEXT))
-			return fault;
+			break;
+		fault = VQ_FAULT_LOOP;
 		if (d.next >= t->cnt)
 			return VQ_FAULT_NEXT_RANGE;
 		i = d.next;
 	}
-	return VQ_FAULT_LOOP;
+	*ret_walk = w;
+	return fault;
+}
+
+/* Apart, so that the usual way stays small. */
+static __attribute__((noinline)) enum vq_fault follow_indirect(struct walk *w,
+							       const struct table *t)
+{
+	return follow(w, t, 0, NULL);
 }
 
 enum vq_fault vq_chain_walk(const struct vq *vq, uint16_t head, struct iovec *iov,
@@ -207,7 +257,7 @@ enum vq_fault vq_chain_walk(const struct vq *vq, uint16_t head, struct iovec *io
 
 	fault = follow(&w, &ring, head, &indirect);
 	if (!fault && indirect.cnt)
-		fault = follow(&w, &indirect, 0, NULL);
+		fault = follow_indirect(&w, &indirect);
 	if (fault)
 		return fault;
 	*ret_chain = (struct vq_chain){
