@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <linux/virtio_blk.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "blk_account.h"
 #include "vblk/blk/blk_req.h"
 #include "vblk/util/clock.h"
 #include "vblk/util/math.h"
@@ -38,6 +40,7 @@ struct blk_slot {
  * @turn_ns: the clock when this turn took its first request; one reading serves them all
  * @unpublished_cnt: pushed since the last vq_publish()
  * @fresh_map: no take() yet since set_map(), so the ring's recovery is not counted
+ * @own_stats: what is counted into until blk_queue_use_stats()
  */
 struct blk_queue {
 	const struct blk_params *params;
@@ -53,15 +56,26 @@ struct blk_queue {
 	bool fresh_map;
 	bool on_hold;
 	bool given_up;
-	struct blk_stats stats;
+	struct blk_account account;
+	struct stats_queue *own_stats;
 };
 
 static void slot_io_done(struct bdev_io *io, int result);
 
-/* Only the queue thread writes: no read-modify-write needed, just no torn store. */
-static void stat_add(uint64_t *counter, uint64_t n)
+/* Everything of an array that the data path needs; -ENOMEM leaves what there is to the caller. */
+static int alloc_account(struct blk_queue *q, unsigned int size)
 {
-	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+	struct blk_account *account = &q->account;
+
+	q->own_stats = aligned_alloc(_Alignof(struct stats_queue), sizeof(*q->own_stats));
+	account->runs = calloc(size, sizeof(*account->runs));
+	account->run_max = size;
+	if (!q->own_stats || !account->runs)
+		return -ENOMEM;
+	memset(q->own_stats, 0, sizeof(*q->own_stats));
+	account->stats = q->own_stats;
+	prefault(account->runs, size * sizeof(*account->runs));
+	return 0;
 }
 
 int blk_queue_new(const struct blk_params *params, struct bdev *bdev, struct loop *loop,
@@ -78,7 +92,7 @@ int blk_queue_new(const struct blk_params *params, struct bdev *bdev, struct loo
 	q->iov_max = blk_iov_max(params);
 	q->slots = calloc(size, sizeof(*q->slots));
 	q->iov_store = calloc((size_t)(size + 1) * q->iov_max, sizeof(*q->iov_store));
-	r = q->slots && q->iov_store ? 0 : -ENOMEM;
+	r = q->slots && q->iov_store ? alloc_account(q, size) : -ENOMEM;
 	prefault(q->slots, size * sizeof(*q->slots));
 	prefault(q->iov_store, (size_t)(size + 1) * q->iov_max * sizeof(*q->iov_store));
 	if (!r)
@@ -111,9 +125,18 @@ void blk_queue_free(struct blk_queue *q)
 	if (q->bq)
 		bdev_queue_free(q->bq);
 	vq_free(q->vq);
+	free(q->account.runs);
+	free(q->own_stats);
 	free(q->iov_store);
 	free(q->slots);
 	free(q);
+}
+
+void blk_queue_use_stats(struct blk_queue *q, struct stats_queue *stats)
+{
+	q->account.stats = stats;
+	free(q->own_stats);
+	q->own_stats = NULL;
 }
 
 struct vq *blk_queue_vq(struct blk_queue *q)
@@ -129,6 +152,8 @@ void blk_queue_set_map(struct blk_queue *q, const struct memmap *map)
 	q->fresh_map = true;
 	/* What a stopped ring did not publish is gone with it. */
 	q->unpublished_cnt = 0;
+	q->account.run_cnt = 0;
+	q->account.inline_cnt = 0;
 }
 
 void blk_queue_hold(struct blk_queue *q, bool on_hold)
@@ -193,18 +218,16 @@ static void slot_submit_range(struct blk_slot *slot)
 
 static void slot_account(struct blk_slot *slot, uint8_t status)
 {
-	struct blk_stats *stats = &slot->q->stats;
+	struct blk_account *account = &slot->q->account;
 	const struct blk_req *req = &slot->req;
 	uint64_t bytes = 0;
 
-	stat_add(&stats->requests[req->op], 1);
 	if (status == VIRTIO_BLK_S_IOERR)
-		stat_add(&stats->errors[req->op], 1);
-	if (status != VIRTIO_BLK_S_OK)
-		return;
-	for (unsigned int i = 0; i < req->range_cnt; i++)
-		bytes += req->ranges[i].len_bytes;
-	stat_add(&stats->bytes[req->op], bytes);
+		stats_add(&account->stats->errors[req->op], 1);
+	if (status == VIRTIO_BLK_S_OK)
+		for (unsigned int i = 0; i < req->range_cnt; i++)
+			bytes += req->ranges[i].len_bytes;
+	blk_account_end(account, req->op, slot->taken_ns, bytes);
 }
 
 /*
@@ -240,6 +263,7 @@ static struct blk_slot *slot_of_chain(struct blk_queue *q, const struct vq_chain
 static void start_request(struct blk_queue *q, const struct vq_chain *chain)
 {
 	struct blk_slot *slot = slot_of_chain(q, chain);
+	struct stats_queue *stats = q->account.stats;
 	struct blk_req *req = &slot->req;
 
 	blk_req_parse(q->params, slot->iov, chain->readable_cnt, chain->writable_cnt, req);
@@ -254,11 +278,11 @@ static void start_request(struct blk_queue *q, const struct vq_chain *chain)
 		slot_submit_range(slot);
 		break;
 	case BLK_ACTION_REPLY:
-		stat_add(&q->stats.other_requests, 1);
+		stats_add(req->is_get_id ? &stats->get_ids : &stats->other_requests, 1);
 		slot_push_status(slot, req->status, req->written_bytes);
 		break;
 	case BLK_ACTION_DISCARD_CHAIN:
-		stat_add(&q->stats.other_requests, 1);
+		stats_add(&stats->other_requests, 1);
 		slot_push(slot, 0);
 		break;
 	}
@@ -270,7 +294,7 @@ static void refuse_request(struct blk_queue *q, const struct vq_chain *chain)
 	struct blk_req req;
 
 	blk_req_parse(q->params, chain->iov, chain->readable_cnt, chain->writable_cnt, &req);
-	stat_add(&q->stats.other_requests, 1);
+	stats_add(&q->account.stats->other_requests, 1);
 	q->unpublished_cnt++;
 	if (req.action == BLK_ACTION_DISCARD_CHAIN) {
 		vq_push(q->vq, chain->head, 0);
@@ -302,10 +326,12 @@ void blk_queue_give_up(struct blk_queue *q)
 /* Again while completions inside submit more: nothing may be left behind when we sleep. */
 static void commit_submitted(struct blk_queue *q)
 {
+	q->account.inside = 1;
 	while (q->submitted) {
 		q->submitted = false;
 		bdev_commit(q->bq);
 	}
+	q->account.inside = 0;
 }
 
 int blk_queue_take(struct blk_queue *q)
@@ -315,8 +341,9 @@ int blk_queue_take(struct blk_queue *q)
 
 	if (q->fresh_map) {
 		q->fresh_map = false;
-		stat_add(&q->stats.recovered, vq_recovered_cnt(q->vq));
+		stats_add(&q->account.stats->recovered, vq_recovered_cnt(q->vq));
 	}
+	q->account.inside = 1;
 	while (cnt < BLK_QUEUE_TAKE_MAX) {
 		if (q->on_hold && !vq_redo_cnt(q->vq))
 			break;
@@ -331,6 +358,9 @@ int blk_queue_take(struct blk_queue *q)
 			start_request(q, &chain);
 		cnt++;
 	}
+	/* As the driver sees it: what has ended and was not shown to it counts. */
+	stats_at_least(&q->account.stats->inflight_max,
+		       blk_queue_inflight_cnt(q) + q->unpublished_cnt);
 	commit_submitted(q);
 	return r < 0 ? r : cnt;
 }
@@ -342,10 +372,11 @@ bool blk_queue_publish(struct blk_queue *q)
 	commit_submitted(q);
 	/* Also with nothing pushed: a recovered ring may owe the driver an interrupt. */
 	wants_interrupt = vq_publish(q->vq);
+	blk_account_runs(&q->account);
 	if (q->unpublished_cnt)
-		stat_add(&q->stats.batches, 1);
+		stats_add(&q->account.stats->batches, 1);
 	if (wants_interrupt)
-		stat_add(&q->stats.interrupts, 1);
+		stats_add(&q->account.stats->interrupts, 1);
 	q->unpublished_cnt = 0;
 	return wants_interrupt;
 }
@@ -355,14 +386,9 @@ unsigned int blk_queue_inflight_cnt(const struct blk_queue *q)
 	return vq_inflight_cnt(q->vq);
 }
 
-void blk_queue_stats(const struct blk_queue *q, struct blk_stats *ret_stats)
+struct stats_queue *blk_queue_stats(const struct blk_queue *q)
 {
-	const uint64_t *from = (const uint64_t *)&q->stats;
-	uint64_t *to = (uint64_t *)ret_stats;
-
-	_Static_assert(sizeof(*ret_stats) % sizeof(*to) == 0, "all counters are 64 bit");
-	for (size_t i = 0; i < sizeof(*ret_stats) / sizeof(*to); i++)
-		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+	return q->account.stats;
 }
 
 /* False when the slot is free or changes while it is looked at. */

@@ -177,6 +177,7 @@ static void parse_get_id(struct parser *p)
 		return;
 	}
 	reply(p->req, VIRTIO_BLK_S_OK);
+	p->req->is_get_id = true;
 	p->req->written_bytes =
 		(uint32_t)iov_copy_in(&cur, p->params->serial, sizeof(p->params->serial));
 }

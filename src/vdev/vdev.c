@@ -119,6 +119,7 @@ int vdev_new(const struct vdev_params *params, struct vdev **ret_vdev)
 	vdev->sched_batch = params->sched_batch;
 	vdev->fence_fd = params->fence_fd;
 	vdev->stuck_ms = params->stuck_ms;
+	vdev->stats = params->stats;
 	vdev->queue_cnt = params->blk->queue_cnt;
 	vdev->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = vdev->event_fd < 0 ? -errno : 0;
@@ -292,7 +293,7 @@ void vdev_queue_info(const struct vdev *vdev, unsigned int idx, struct vdev_queu
 		.last_avail_idx = __atomic_load_n(&q->seen_last_avail_idx, __ATOMIC_RELAXED),
 		.thread_id = q->thread_id,
 	};
-	blk_queue_stats(q->bq, &ret_info->stats);
+	stats_copy(blk_queue_stats(q->bq), &ret_info->stats);
 }
 
 unsigned int vdev_queue_oldest(const struct vdev *vdev, unsigned int idx, uint64_t before_ns,

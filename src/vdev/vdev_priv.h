@@ -88,6 +88,8 @@ struct vdev_queue {
 	bool is_batch;		 /* runs under SCHED_BATCH */
 	unsigned int single_cnt; /* turns with one request, in a row */
 	unsigned int late_cnt;	 /* turns to go without trying to finish I/O at once */
+	uint64_t noted_kicks;	 /* of wake.kick_cnt, in the statistics already */
+	uint64_t noted_enters;	 /* of loop.enter_cnt, likewise */
 };
 
 struct vdev {
@@ -99,6 +101,7 @@ struct vdev {
 	bool sched_batch;
 	int fence_fd;
 	unsigned int stuck_ms;
+	struct stats_queue *stats; /* or NULL */
 	unsigned int queue_cnt;
 	int event_fd; /* queue threads write, control thread reads */
 

@@ -70,6 +70,8 @@ static int queue_setup(struct vdev_queue *q)
 	vdev_wake_init(&q->wake, &q->loop, q->kick_fd);
 	vdev_watch_init(&q->watch, &q->loop, q->vdev->stuck_ms / 2);
 	r = blk_queue_new(q->vdev->blk, q->vdev->bdev, &q->loop, &q->bq);
+	if (r == 0 && q->vdev->stats)
+		blk_queue_use_stats(q->bq, &q->vdev->stats[q->idx]);
 	/* Inherited real time is a right to memory: kept until all that is needed is there. */
 	q->keeps_policy = sched_getscheduler(0) == SCHED_RR;
 	if (!q->keeps_policy)
@@ -88,8 +90,13 @@ static void queue_teardown(struct vdev_queue *q)
 /* Shows vdev_queue_info() where the queue is. */
 static void queue_note(struct vdev_queue *q)
 {
+	struct stats_queue *stats = blk_queue_stats(q->bq);
 	const struct vq *vq = blk_queue_vq(q->bq);
 
+	stats_add(&stats->kicks, q->wake.kick_cnt - q->noted_kicks);
+	q->noted_kicks = q->wake.kick_cnt;
+	stats_add(&stats->uring_enters, q->loop.enter_cnt - q->noted_enters);
+	q->noted_enters = q->loop.enter_cnt;
 	__atomic_store_n(&q->seen_inflight_cnt, blk_queue_inflight_cnt(q->bq), __ATOMIC_RELAXED);
 	__atomic_store_n(&q->seen_draining, q->state == VDEV_QUEUE_DRAINING, __ATOMIC_RELAXED);
 	__atomic_store_n(&q->seen_fault, (unsigned int)vq_fault(vq), __ATOMIC_RELAXED);

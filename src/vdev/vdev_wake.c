@@ -32,6 +32,7 @@ static void wake_poll_done(struct loop_op *op, int res, uint32_t cqe_flags)
 	struct vdev_wake_src *src = container_of(op, struct vdev_wake_src, op);
 	struct vdev_wake *wake = src->wake;
 
+	wake->kick_cnt += res > 0;
 	/* Hung up: a new poll would end at once, and so on for ever. */
 	if (res > 0 && (res & (POLLERR | POLLHUP | POLLNVAL)))
 		src->dead = true;
@@ -134,7 +135,11 @@ static void wake_sleep_in_read(struct vdev_wake *wake)
 	struct pollfd pfd = { .fd = wake->own.fd, .events = POLLIN };
 	uint64_t cnt;
 
-	if (read(wake->own.fd, &cnt, sizeof(cnt)) == (ssize_t)sizeof(cnt) || errno == EINTR)
+	if (read(wake->own.fd, &cnt, sizeof(cnt)) == (ssize_t)sizeof(cnt)) {
+		wake->kick_cnt++;
+		return;
+	}
+	if (errno == EINTR)
 		return;
 	if (errno != EAGAIN) {
 		wake_backoff();

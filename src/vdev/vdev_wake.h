@@ -46,6 +46,7 @@ struct vdev_wake_src {
  * @multishot: the kernel keeps a poll armed after it fired; set by init, cleared when refused
  * @in_ring: sleeps are in io_uring
  * @idle_cnt: sleeps since I/O was last in flight
+ * @kick_cnt: how often a source fired
  */
 struct vdev_wake {
 	struct loop *loop;
@@ -56,6 +57,7 @@ struct vdev_wake {
 	bool multishot;
 	bool in_ring;
 	unsigned int idle_cnt;
+	uint64_t kick_cnt;
 };
 
 void vdev_wake_init(struct vdev_wake *wake, struct loop *loop, int own_fd);

@@ -272,12 +272,15 @@ static int dev_init(struct vduse_dev *dev, const struct vduse_dev_params *params
 		/* Not free for a successor before the I/O of a killed process has ended. */
 		.fence_fd = dev->fd,
 		.stuck_ms = params->stuck_ms,
+		.stats = params->stats,
 	};
 	int r;
 
 	r = dev_init_inflight(dev, params->inflight);
 	if (r < 0)
 		return r;
+	for (unsigned int i = 0; params->stats && i < dev->blk->queue_cnt; i++)
+		dev->recovered_before += params->stats[i].recovered;
 	r = vdev_new(&vdev_params, &dev->vdev);
 	if (r < 0)
 		return r;
@@ -452,7 +455,7 @@ void vduse_dev_info(const struct vduse_dev *dev, struct vduse_dev_info *ret_info
 		.umem = __atomic_load_n(&dev->mem.umem_registered, __ATOMIC_RELAXED),
 		.broken = dev->broken,
 		.draining = vdev_state(dev->vdev) == VDEV_DRAINING,
-		.recovered = (unsigned int)recovered,
+		.recovered = (unsigned int)(recovered - dev->recovered_before),
 	};
 }
 

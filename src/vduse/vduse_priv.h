@@ -111,6 +111,7 @@ struct vduse_dev {
 	uint8_t *inflight;  /* records of all queues, the owner's or @own_inflight */
 	void *own_inflight; /* owned; NULL when the owner gave memory */
 	struct vdev *vdev;
+	uint64_t recovered_before; /* what the statistics had counted when we began */
 
 	/* Has its own rules. */
 	struct vduse_mem mem;

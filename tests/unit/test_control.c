@@ -26,7 +26,7 @@ END_TEST
 
 START_TEST(encode_at_the_limit)
 {
-	size_t text_len = VARLINK_MESSAGE_MAX - strlen("{\"a\":\"\"}") - 1 + (size_t)_i;
+	size_t text_len = VARLINK_REPLY_MAX - strlen("{\"a\":\"\"}") - 1 + (size_t)_i;
 	char *text = calloc(1, text_len + 1), *data = NULL;
 	json_t *message;
 	size_t len;
@@ -37,7 +37,7 @@ START_TEST(encode_at_the_limit)
 	r = varlink_encode(message, &data, &len);
 	ck_assert_int_eq(r, _i ? -EMSGSIZE : 0);
 	if (!r)
-		ck_assert_uint_eq(len, VARLINK_MESSAGE_MAX);
+		ck_assert_uint_eq(len, VARLINK_REPLY_MAX);
 	free(data);
 	free(text);
 	json_decref(message);
@@ -46,8 +46,13 @@ END_TEST
 
 START_TEST(interface_text_describes_what_the_daemon_answers)
 {
-	static const char *const words[] = { "interface io.vblkd.Device\n", "method GetStatus()",
-					     "method Detach(", "error Busy (", "error Failed (" };
+	static const char *const words[] = { "interface io.vblkd.Device\n",
+					     "method GetStatus()",
+					     "method GetStats(",
+					     "method SetLogLevel(",
+					     "method Detach(",
+					     "error Busy (",
+					     "error Failed (" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		ck_assert_msg(strstr(varlink_device_interface, words[i]) != NULL, "no '%s'",

@@ -110,7 +110,7 @@ END_TEST
 
 START_TEST(endless_reply_is_cut_off)
 {
-	struct script script = { .len = VARLINK_MESSAGE_MAX + 10 };
+	struct script script = { .len = VARLINK_REPLY_MAX + 10 };
 	json_t *parameters = NULL;
 	char *text = malloc(script.len), error[128];
 

@@ -51,9 +51,9 @@ static void call_big(struct varlink_conn *c, json_t *parameters VBLK_UNUSED, voi
 
 static void call_huge(struct varlink_conn *c, json_t *parameters VBLK_UNUSED, void *ctx VBLK_UNUSED)
 {
-	char *text = calloc(1, 70000);
+	char *text = calloc(1, VARLINK_REPLY_MAX);
 
-	memset(text, 'x', 69999);
+	memset(text, 'x', VARLINK_REPLY_MAX - 1);
 	varlink_reply(c, json_pack("{s:s}", "text", text));
 	free(text);
 }

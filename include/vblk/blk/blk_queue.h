@@ -14,22 +14,9 @@
 
 #include "vblk/bdev/bdev.h"
 #include "vblk/blk/blk_config.h"
+#include "vblk/stats/stats.h"
 #include "vblk/util/compiler.h"
 #include "vblk/virtqueue/vq.h"
-
-/**
- * struct blk_stats - counters of one queue, written by its thread only (relaxed
- * atomic stores), readable by any thread
- */
-struct blk_stats {
-	uint64_t requests[BDEV_OP_CNT]; /* ended by the backend, by operation */
-	uint64_t bytes[BDEV_OP_CNT];	/* of those that ended with OK */
-	uint64_t errors[BDEV_OP_CNT];	/* completed with IOERR */
-	uint64_t other_requests;	/* not given to the backend: GET_ID, refused */
-	uint64_t batches;		/* vq_publish() calls that published something */
-	uint64_t interrupts;		/* asked for, see blk_queue_publish() */
-	uint64_t recovered;		/* taken over from a predecessor */
-};
 
 /*
  * Most requests of one blk_queue_take(): a driver that always has one more, on a backend
@@ -49,6 +36,12 @@ int blk_queue_new(const struct blk_params *params, struct bdev *bdev, struct loo
 		  struct blk_queue **ret_q) VBLK_MUST_CHECK;
 /* Nothing in flight. NULL is fine. */
 void blk_queue_free(struct blk_queue *q);
+
+/*
+ * Counts into @stats from now on (borrowed, and added to), instead of memory of its own. Before
+ * the first blk_queue_take().
+ */
+void blk_queue_use_stats(struct blk_queue *q, struct stats_queue *stats);
 
 /* The virtqueue; the caller starts, stops and asks it, and does not pop or push. */
 struct vq *blk_queue_vq(struct blk_queue *q);
@@ -102,8 +95,8 @@ void blk_queue_give_up(struct blk_queue *q);
 /* Requests held: popped and not yet pushed. */
 unsigned int blk_queue_inflight_cnt(const struct blk_queue *q);
 
-/* Any thread: a snapshot, each counter consistent in itself. */
-void blk_queue_stats(const struct blk_queue *q, struct blk_stats *ret_stats);
+/* What it counts: its thread may add, any thread may stats_copy(). */
+struct stats_queue *blk_queue_stats(const struct blk_queue *q);
 
 /**
  * struct blk_held - a request that a queue holds

@@ -32,12 +32,14 @@ struct blk_range {
  * @ranges: @range_cnt entries; exactly 1 for READ, WRITE and FLUSH
  * @data: points into the caller's iov array; READ and WRITE only
  * @status: VIRTIO_BLK_S_*, for BLK_ACTION_REPLY
+ * @is_get_id: the reply is the serial, for statistics
  * @written_bytes: device-writable bytes that a success fills, without the status byte
  */
 struct blk_req {
 	enum blk_action action;
 	enum bdev_op op;
 	uint8_t status;
+	bool is_get_id;
 	unsigned int range_cnt;
 	unsigned int data_cnt;
 	uint32_t written_bytes;

@@ -24,6 +24,7 @@
 #include "vblk/blk/blk_config.h"
 #include "vblk/blk/blk_queue.h"
 #include "vblk/mem/memmap.h"
+#include "vblk/stats/stats.h"
 #include "vblk/util/compiler.h"
 #include "vblk/virtqueue/vq.h"
 
@@ -82,6 +83,8 @@ struct vdev_ring {
  *               old write can come after a new one.
  * @stuck_ms: age at which a request counts as stuck and ops->queue_stuck() is called, up to
  *            half as much later; 0 = never
+ * @stats: one for each queue, borrowed until vdev_free() and added to; NULL: memory of its own,
+ *         from zero
  */
 struct vdev_params {
 	struct bdev *bdev;
@@ -91,6 +94,7 @@ struct vdev_params {
 	bool sched_batch;
 	int fence_fd;
 	unsigned int stuck_ms;
+	struct stats_queue *stats;
 };
 
 enum vdev_state {
@@ -151,7 +155,7 @@ struct vdev_queue_info {
 	enum vq_fault fault;
 	uint16_t last_avail_idx;
 	pid_t thread_id;
-	struct blk_stats stats;
+	struct stats_queue stats;
 };
 
 void vdev_queue_info(const struct vdev *vdev, unsigned int idx, struct vdev_queue_info *ret_info);

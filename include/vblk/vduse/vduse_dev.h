@@ -84,7 +84,7 @@ enum vduse_event {
  * @size_told: the number of the capacity that the driver knows; outlives the process as well.
  *             While the two differ the driver has to be told. NULL: it knows the capacity
  * @drain_deadline_ms: how long a reset may wait for backend I/O; below msg_timeout
- * @stuck_ms: as in struct vdev_params
+ * @stuck_ms, @stats: as in struct vdev_params
  * @event: @arg as the event says, else 0. May be called from within vduse_dev_new()
  */
 struct vduse_dev_params {
@@ -100,6 +100,7 @@ struct vduse_dev_params {
 	uint32_t *size_told;
 	uint32_t drain_deadline_ms;
 	unsigned int stuck_ms;
+	struct stats_queue *stats;
 	bool sched_batch;
 	void (*event)(void *ctx, enum vduse_event event, int arg);
 	void *ctx;
