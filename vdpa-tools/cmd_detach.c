@@ -177,8 +177,8 @@ static int lock_run_dir(const struct device *device, int *ret_fd)
 
 static int remove_run_dir(const struct device *device)
 {
-	static const char *const files[] = { "control", "state.json", "state.json.new", "inflight",
-					     "lock" };
+	static const char *const files[] = { "control",	 "state.json", "state.json.new",
+					     "inflight", "stats",      "lock" };
 	char path[PATH_MAX];
 	int r;
 

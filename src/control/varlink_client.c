@@ -98,11 +98,11 @@ static ssize_t receive_reply(int fd, char *buf, uint64_t deadline_ns)
 	char *end;
 	int r;
 
-	while (len < VARLINK_MESSAGE_MAX) {
+	while (len < VARLINK_REPLY_MAX) {
 		r = wait_for(fd, POLLIN, deadline_ns);
 		if (r < 0)
 			return r;
-		n = recv(fd, buf + len, VARLINK_MESSAGE_MAX - len, MSG_DONTWAIT);
+		n = recv(fd, buf + len, VARLINK_REPLY_MAX - len, MSG_DONTWAIT);
 		if (n < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK))
 			continue;
 		if (n < 0)
@@ -143,7 +143,7 @@ static int exchange(const char *path, const char *request, size_t len, int timeo
 		    json_t **ret_parameters, char ret_error[128])
 {
 	uint64_t deadline_ns = deadline_after(timeout_ms);
-	_cleanup_free_ char *buf = malloc(VARLINK_MESSAGE_MAX);
+	_cleanup_free_ char *buf = malloc(VARLINK_REPLY_MAX);
 	_cleanup_close_ int fd = -1;
 	ssize_t n;
 	int r;

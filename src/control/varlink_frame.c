@@ -13,7 +13,7 @@ int varlink_encode(json_t *message, char **ret_data, size_t *ret_len)
 	if (!data)
 		return -ENOMEM;
 	len = strlen(data) + 1; /* the NUL ends the message */
-	if (len > VARLINK_MESSAGE_MAX) {
+	if (len > VARLINK_REPLY_MAX) {
 		free(data);
 		return -EMSGSIZE;
 	}

@@ -95,6 +95,7 @@ static void init(struct keeper *keeper, const struct vblkd_config *config, char 
 		.config = config,
 		.argv = argv,
 		.dir = { .fd = -1, .lock_fd = -1 },
+		.log_level = config->log_level,
 		.ctl_fd = -1,
 		.listen_fd = -1,
 		.umem_fd = -1,

@@ -24,6 +24,7 @@
 #include "link.h"
 #include "resize.h"
 #include "run_dir.h"
+#include "stats_file.h"
 #include "vblk/bdev/bdev.h"
 #include "vblk/blk/blk_config.h"
 
@@ -75,6 +76,7 @@ struct keeper_resize {
  * @oldest_before: the oldest request of each queue when a detach or an upgrade was asked for
  * @late: the running helper is over its time, which was reported
  * @given_up: an attach or detach hung on the backend: each worker is told to fail all requests
+ * @log_level: the configuration's, or what somebody asked for later
  * @argv: as the process was started, without what an upgrade adds
  * @program: path of our program at the start; an upgrade runs what is there then
  * @upgrade_asked: a control client waits for the answer
@@ -89,6 +91,7 @@ struct keeper {
 	struct bdev *bdev;
 	struct run_dir dir;
 	struct inflight_file inflight;
+	struct stats_file stats;
 	int ctl_fd;
 	int listen_fd;
 	uint64_t bounce_bytes;
@@ -112,6 +115,7 @@ struct keeper {
 	int exit_code;
 	char disk[HOST_NODE_MAX];
 	time_t started_at;
+	enum log_level log_level;
 
 	pid_t worker_pid;
 	int link_fd;

@@ -68,6 +68,15 @@ void keeper_drop_link(struct keeper *keeper)
 	keeper->link_fd = -1;
 }
 
+/* Ours and, inherited or handed over, that of workers and programs to come. */
+static void on_log_level(struct keeper *keeper, uint32_t level)
+{
+	if (level < LOG_LEVEL_ERROR || level > LOG_LEVEL_DEBUG)
+		return;
+	keeper->log_level = (enum log_level)level;
+	log_set_level(keeper->log_level);
+}
+
 static int on_link(sd_event_source *source, int fd, uint32_t revents VBLK_UNUSED, void *userdata)
 {
 	struct keeper *keeper = userdata;
@@ -86,6 +95,8 @@ static int on_link(sd_event_source *source, int fd, uint32_t revents VBLK_UNUSED
 			keeper_on_upgrade_asked(keeper);
 		else if (msg.type == LINK_RELEASED)
 			keeper_on_released(keeper);
+		else if (msg.type == LINK_LOG_LEVEL)
+			on_log_level(keeper, msg.number);
 		if (keeper->link_fd != fd)
 			return 0;
 	}
@@ -133,6 +144,8 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int dev_fd, int link
 		.inflight = inflight_file_records(&keeper->inflight),
 		.size_number = size_number,
 		.size_told = &inflight_file_news(&keeper->inflight)->told,
+		.stats = stats_file_queues(&keeper->stats),
+		.stats_since_ns = keeper->stats.since_ns,
 		.bounce_bytes = keeper->bounce_bytes,
 		.umem_fd = keeper->umem_fd,
 		.keeper_pid = keeper_pid,

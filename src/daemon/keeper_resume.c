@@ -77,6 +77,9 @@ int keeper_resume(struct keeper *keeper, const struct handover *handover)
 	snprintf(keeper->disk, sizeof(keeper->disk), "%s", h->disk);
 	snprintf(keeper->program, sizeof(keeper->program), "%s", h->program);
 	keeper->upgrade = UPGRADE_RETIRE;
+	/* Where the layout has changed, what the retiring worker still counts is left behind. */
+	if (stats_file_adopt(keeper->dir.fd, keeper->blk.queue_cnt, &keeper->stats) < 0)
+		log_warning("cannot keep statistics over restarts");
 	log_notice("vblkd %s goes on where vblkd %s stopped", VBLK_VERSION, h->version);
 	if (h->link_version != LINK_VERSION)
 		keeper_drop_link(keeper);

@@ -234,6 +234,20 @@ static int setup_queues(struct keeper *keeper)
 	return r;
 }
 
+/* Those of an orphan go on. Without a file each worker counts for itself, from zero. */
+static void open_stats(struct keeper *keeper)
+{
+	unsigned int queue_cnt = keeper->blk.queue_cnt;
+	int r;
+
+	if (keeper->adopted)
+		r = stats_file_adopt(keeper->dir.fd, queue_cnt, &keeper->stats);
+	else
+		r = stats_file_create(keeper->dir.fd, queue_cnt, &keeper->stats);
+	if (r < 0)
+		log_warning("cannot keep statistics over restarts: %s", strerror(-r));
+}
+
 static int make_device(struct keeper *keeper)
 {
 	int r = create_device(keeper);
@@ -284,6 +298,7 @@ int keeper_setup(struct keeper *keeper)
 	if (vduse_ctl_get_attr(keeper->config->name, "bounce_size", &keeper->bounce_bytes) < 0)
 		keeper->bounce_bytes = BOUNCE_BYTES_DEFAULT;
 	make_umem(keeper);
+	open_stats(keeper);
 	r = run_dir_listen(&keeper->dir, &keeper->listen_fd);
 	if (r < 0)
 		return log_errno(r, "cannot make the control socket in %s", keeper->dir.path);
@@ -310,6 +325,7 @@ void keeper_remove(struct keeper *keeper)
 	if (ours)
 		destroy_device(keeper);
 	inflight_file_close(&keeper->inflight);
+	stats_file_close(&keeper->stats);
 	if (keeper->ctl_fd >= 0)
 		close(keeper->ctl_fd);
 	if (keeper->listen_fd >= 0)

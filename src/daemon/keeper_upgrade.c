@@ -63,6 +63,7 @@ static int fill_record(const struct keeper *keeper, struct handover *ret_record)
 		.created = keeper->created,
 		.adopted = keeper->adopted,
 	};
+	h->config.log_level = keeper->log_level;
 	snprintf(h->program, sizeof(h->program), "%s", keeper->program);
 	snprintf(h->run_dir, sizeof(h->run_dir), "%s", keeper->dir.path);
 	snprintf(h->disk, sizeof(h->disk), "%s", keeper->disk);

@@ -36,6 +36,7 @@ enum link_type {
 	LINK_RETIRE, /* end what is in flight, take no more, let go of the device and exit */
 	/* worker to keeper */
 	LINK_RELEASED, /* retired: the device can be opened by a successor; the exit takes longer */
+	LINK_LOG_LEVEL, /* @number: enum log_level from now on */
 };
 
 struct link_msg {

@@ -213,22 +213,7 @@ static int set_indirect(struct vblkd_config *config, const char *value)
 
 static int set_log_level(struct vblkd_config *config, const char *value)
 {
-	static const struct {
-		const char *word;
-		enum log_level level;
-	} levels[] = {
-		{ "error", LOG_LEVEL_ERROR },	{ "warning", LOG_LEVEL_WARNING },
-		{ "notice", LOG_LEVEL_NOTICE }, { "info", LOG_LEVEL_INFO },
-		{ "debug", LOG_LEVEL_DEBUG },
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
-		if (!strcmp(value, levels[i].word)) {
-			config->log_level = levels[i].level;
-			return 0;
-		}
-	}
-	return -EINVAL;
+	return log_level_parse(value, &config->log_level);
 }
 
 /* clang-format off */

@@ -125,8 +125,8 @@ void run_dir_close(struct run_dir *dir)
 
 void run_dir_remove(struct run_dir *dir)
 {
-	static const char *const files[] = { "control", "state.json", "state.json.new", "inflight",
-					     "lock" };
+	static const char *const files[] = { "control",	 "state.json", "state.json.new",
+					     "inflight", "stats",      "lock" };
 
 	if (dir->fd >= 0) {
 		for (size_t i = 0; i < ARRAY_SIZE(files); i++)

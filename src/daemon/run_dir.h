@@ -6,6 +6,7 @@
  *   control     the Varlink socket
  *   state.json  what the device is, for when nobody answers
  *   inflight    record of requests in flight, see inflight_file.h
+ *   stats       counters, see stats_file.h
  */
 #ifndef VBLKD_RUN_DIR_H
 #define VBLKD_RUN_DIR_H

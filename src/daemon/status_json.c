@@ -29,7 +29,7 @@ static json_t *hex(uint64_t value)
 	return json_string(text);
 }
 
-static json_t *timestamp(time_t when)
+json_t *status_timestamp(time_t when)
 {
 	char text[32] = "";
 	struct tm tm;
@@ -91,7 +91,8 @@ static json_t *stuck_json(const struct stuck_list *list, unsigned int idx)
 	json_object_set_new(obj, "offset_bytes", json_integer((json_int_t)req->held.offset_bytes));
 	json_object_set_new(obj, "length_bytes", json_integer((json_int_t)req->held.len_bytes));
 	json_object_set_new(obj, "age_ms", json_integer((json_int_t)age_ms));
-	json_object_set_new(obj, "since", timestamp(time(NULL) - (time_t)(age_ms / MSEC_PER_SEC)));
+	json_object_set_new(obj, "since",
+			    status_timestamp(time(NULL) - (time_t)(age_ms / MSEC_PER_SEC)));
 	return obj;
 }
 
@@ -164,7 +165,7 @@ json_t *status_json(const struct vblkd_config *config, const struct blk_params *
 	json_object_set_new(obj, "worker_pid", json_integer(facts->worker_pid));
 	json_object_set_new(obj, "restarts", json_integer(facts->restarts));
 	json_object_set_new(obj, "upgrades", json_integer(facts->upgrades));
-	json_object_set_new(obj, "started_at", timestamp(facts->started_at));
+	json_object_set_new(obj, "started_at", status_timestamp(facts->started_at));
 	if (dev)
 		add_live(obj, dev);
 	return obj;

@@ -25,6 +25,9 @@ struct status_facts {
 	time_t started_at;
 };
 
+/* RFC 3339, UTC; owned. */
+json_t *status_timestamp(time_t when);
+
 /* Owned; NULL when out of memory. @dev: adds live figures, may be NULL. */
 json_t *status_json(const struct vblkd_config *config, const struct blk_params *blk,
 		    const struct status_facts *facts, const struct vduse_dev *dev);

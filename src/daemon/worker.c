@@ -57,7 +57,7 @@ static bool may_complain(struct worker *worker)
 {
 	struct ratelimit *limit = &worker->complaints;
 
-	if (worker->params->config->log_level >= LOG_LEVEL_DEBUG)
+	if (log_level_is_on(LOG_LEVEL_DEBUG))
 		return true;
 	if (!ratelimit_allows(limit, clock_now_ns()))
 		return false;
@@ -294,6 +294,7 @@ static int start_device(struct worker *worker)
 		.inflight = params->inflight,
 		.size_number = params->size_number,
 		.size_told = params->size_told,
+		.stats = params->stats,
 		.drain_deadline_ms = params->config->msg_timeout_s * 10 * DRAIN_SHARE_PERCENT,
 		.stuck_ms = STUCK_LOG_MS,
 		.sched_batch = true,
@@ -363,6 +364,7 @@ int worker_main(const struct worker_params *params)
 	struct worker worker = {
 		.params = params,
 		.state = "starting",
+		.stats_since_ns = params->stats ? params->stats_since_ns : clock_now_ns(),
 		.complaints = { .interval_ns = COMPLAINTS_INTERVAL, .burst = COMPLAINTS_BURST },
 	};
 	struct link_msg serving = { .type = LINK_SERVING };

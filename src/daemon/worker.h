@@ -13,12 +13,14 @@
 #include "config.h"
 #include "vblk/bdev/bdev.h"
 #include "vblk/blk/blk_config.h"
+#include "vblk/stats/stats.h"
 
 /**
  * struct worker_params - inherited from the keeper by fork
  * @dev_fd: /dev/vduse/NAME; @link_fd: to the keeper; @listen_fd: control socket
  * @inflight: records, shared with the successor
  * @size_number: of the capacity in @blk; @size_told: where the number that the driver knows is kept
+ * @stats: one for each queue, likewise, and since when (CLOCK_MONOTONIC); NULL: none
  * @umem_fd: memory of the device, kept for the successor; 0 or less = none
  */
 struct worker_params {
@@ -31,6 +33,8 @@ struct worker_params {
 	void *inflight;
 	uint32_t size_number;
 	uint32_t *size_told;
+	struct stats_queue *stats;
+	uint64_t stats_since_ns;
 	uint64_t bounce_bytes;
 	int umem_fd;
 	pid_t keeper_pid;

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "stats_json.h"
 #include "status_json.h"
 #include "vblk/control/device_interface.h"
 #include "vblk/util/log.h"
@@ -36,6 +37,52 @@ static void call_get_status(struct varlink_conn *conn, json_t *parameters VBLK_U
 		status_json(worker->params->config, worker->params->blk, &facts, worker->dev);
 
 	varlink_reply(conn, json_pack("{s:o}", "status", status));
+}
+
+static void refuse_parameter(struct varlink_conn *conn, const char *parameter)
+{
+	varlink_error(conn, "org.varlink.service.InvalidParameter",
+		      json_pack("{s:s}", "parameter", parameter));
+}
+
+static void call_get_stats(struct varlink_conn *conn, json_t *parameters, void *ctx)
+{
+	const json_t *queue = json_object_get(parameters, "queue");
+	struct worker *worker = ctx;
+	struct stats_facts facts = {
+		.name = worker->params->config->name,
+		.since_ns = worker->stats_since_ns,
+		.restarts = worker->restarts,
+	};
+	json_int_t idx = STATS_ALL_QUEUES;
+
+	if (queue && !json_is_null(queue)) {
+		idx = json_integer_value(queue);
+		if (!json_is_integer(queue) || idx < 0 || idx >= worker->params->blk->queue_cnt) {
+			refuse_parameter(conn, "queue");
+			return;
+		}
+	}
+	varlink_reply(conn, json_pack("{s:o}", "stats",
+				      stats_json(vduse_dev_vdev(worker->dev), &facts, (int)idx)));
+}
+
+/* Ours at once; the keeper's, and that of workers to come, as soon as it reads its link. */
+static void call_set_log_level(struct varlink_conn *conn, json_t *parameters, void *ctx)
+{
+	const char *name = json_string_value(json_object_get(parameters, "level"));
+	struct link_msg msg = { .type = LINK_LOG_LEVEL };
+	struct worker *worker = ctx;
+	enum log_level level;
+
+	if (!name || log_level_parse(name, &level) < 0) {
+		refuse_parameter(conn, "level");
+		return;
+	}
+	log_set_level(level);
+	msg.number = level;
+	(void)link_send(worker->params->link_fd, &msg);
+	varlink_reply(conn, NULL);
 }
 
 static void reply(struct varlink_conn *conn, int error, const char *text)
@@ -101,6 +148,8 @@ static void call_upgrade(struct varlink_conn *conn, json_t *parameters VBLK_UNUS
 
 static const struct varlink_method methods[] = {
 	{ VBLKD_INTERFACE ".GetStatus", call_get_status },
+	{ VBLKD_INTERFACE ".GetStats", call_get_stats },
+	{ VBLKD_INTERFACE ".SetLogLevel", call_set_log_level },
 	{ VBLKD_INTERFACE ".Detach", call_detach },
 	{ VBLKD_INTERFACE ".Resize", worker_call_resize },
 	{ VBLKD_INTERFACE ".Upgrade", call_upgrade },

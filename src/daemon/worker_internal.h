@@ -33,6 +33,7 @@ struct control_client {
  * @state, @disk, @restarts: as the keeper said last, for status displays
  * @lock_source: when to lock the memory of a worker that took over
  * @complaints: about the driver
+ * @stats_since_ns: when the counters were 0
  */
 struct worker {
 	const struct worker_params *params;
@@ -46,6 +47,7 @@ struct worker {
 	char disk[HOST_NODE_MAX];
 	unsigned int restarts;
 	bool given_up;
+	uint64_t stats_since_ns;
 	struct ratelimit complaints;
 	struct control_client clients[CONTROL_CLIENTS_MAX];
 };

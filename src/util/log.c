@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "vblk/util/log.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -72,7 +73,27 @@ static void emit(enum log_level level, const char *text)
 		return;
 }
 
-static bool level_is_on(enum log_level level)
+int log_level_parse(const char *name, enum log_level *ret_level)
+{
+	static const struct {
+		const char *name;
+		enum log_level level;
+	} levels[] = {
+		{ "error", LOG_LEVEL_ERROR },	{ "warning", LOG_LEVEL_WARNING },
+		{ "notice", LOG_LEVEL_NOTICE }, { "info", LOG_LEVEL_INFO },
+		{ "debug", LOG_LEVEL_DEBUG },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
+		if (!strcmp(name, levels[i].name)) {
+			*ret_level = levels[i].level;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+bool log_level_is_on(enum log_level level)
 {
 	return (int)level <= __atomic_load_n(&conf.max_level, __ATOMIC_RELAXED);
 }
@@ -82,7 +103,7 @@ void log_msg(enum log_level level, const char *fmt, ...)
 	char text[MESSAGE_MAX];
 	va_list ap;
 
-	if (!level_is_on(level))
+	if (!log_level_is_on(level))
 		return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
@@ -97,7 +118,7 @@ int log_errno(int err, const char *fmt, ...)
 	va_list ap;
 	size_t len;
 
-	if (!level_is_on(LOG_LEVEL_ERROR))
+	if (!log_level_is_on(LOG_LEVEL_ERROR))
 		return err;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);

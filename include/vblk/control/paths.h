@@ -6,6 +6,7 @@
  *               atomically by the daemon, for when nobody answers
  *   lock        locked with flock(2) by the keeper process for its whole life
  *   inflight    record of requests in flight
+ *   stats       counters
  */
 #ifndef VBLK_CONTROL_PATHS_H
 #define VBLK_CONTROL_PATHS_H

@@ -5,9 +5,9 @@
  * {"method": "io.vblkd.Device.Detach", "parameters": {...}}; reply:
  * {"parameters": {...}} or {"error": "io.vblkd.Device.Busy", "parameters": {...}}.
  *
- * The peer is never trusted: messages are limited to VARLINK_MESSAGE_MAX, a
- * connection buffers no more than that, and nothing here blocks except
- * varlink_call().
+ * The peer is never trusted: calls are limited to VARLINK_MESSAGE_MAX, a
+ * connection buffers no more than one and one reply, and nothing here blocks
+ * except varlink_call().
  */
 #ifndef VBLK_CONTROL_VARLINK_H
 #define VBLK_CONTROL_VARLINK_H
@@ -19,7 +19,9 @@
 
 #include "vblk/util/compiler.h"
 
+/* A call, and a reply: that of GetStats has a thousand bytes a queue. */
 #define VARLINK_MESSAGE_MAX (64u * 1024u)
+#define VARLINK_REPLY_MAX   (256u * 1024u)
 #define VBLKD_INTERFACE	    "io.vblkd.Device"
 
 /* ---- framing, pure ---- */

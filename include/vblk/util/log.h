@@ -36,6 +36,9 @@ void log_set_targets(unsigned int targets);
 /* Only syslog from now on, and standard output and error lead nowhere. */
 void log_leave_terminal(void);
 void log_set_level(enum log_level max_level);
+bool log_level_is_on(enum log_level level);
+/* By its name: "error", "warning", "notice", "info", "debug". Return: 0; -EINVAL. */
+int log_level_parse(const char *name, enum log_level *ret_level) VBLK_MUST_CHECK;
 /*
  * Prefixes every later message in syslog with "@tag: "; copied; NULL removes it. A terminal
  * does without: whoever typed the command knows which device it is about.
