@@ -192,9 +192,14 @@ static void queue_try_finish(struct vdev_queue *q)
 		q->late_cnt = LATE_TURNS;
 }
 
+static bool queue_must_give_up(const struct vdev_queue *q)
+{
+	return !q->given_up && __atomic_load_n(&q->vdev->given_up, __ATOMIC_RELAXED);
+}
+
 static bool queue_has_mail(const struct vdev_queue *q)
 {
-	return __atomic_load_n(&q->mailbox, __ATOMIC_RELAXED) != q->obeyed;
+	return __atomic_load_n(&q->mailbox, __ATOMIC_RELAXED) != q->obeyed || queue_must_give_up(q);
 }
 
 /*
@@ -392,7 +397,7 @@ static void queue_obey(struct vdev_queue *q)
 
 static void queue_look_for_give_up(struct vdev_queue *q)
 {
-	if (q->given_up || !__atomic_load_n(&q->vdev->given_up, __ATOMIC_RELAXED))
+	if (!queue_must_give_up(q))
 		return;
 	q->given_up = true;
 	blk_queue_give_up(q->bq);
@@ -423,7 +428,10 @@ static void queue_run(struct vdev_queue *q)
 			break;
 		}
 		queue_watch(q);
-		/* A word posted after this look wakes the sleep: the eventfd counts it. */
+		/*
+		 * A word posted after this look wakes the sleep: the eventfd counts it. Of one
+		 * posted before it the wake-up may have been taken in already, see loop_poll().
+		 */
 		if (sleep && !queue_has_mail(q))
 			vdev_wake_sleep(&q->wake, blk_queue_inflight_cnt(q->bq) > 0);
 		queue_obey(q);
