@@ -73,20 +73,38 @@ static void fault_close(struct bdev *bdev)
 	free(dev);
 }
 
-static int fault_setup(struct fault_bdev *dev, const struct bdev_params *params,
+static int fault_split(const char *spec, struct fault_rules *ret_rules, const char **ret_inner,
 		       char why[BDEV_WHY_MAX])
 {
-	const char *rules = params->spec + strlen("fault:");
+	const char *rules = spec + strlen("fault:");
 	const char *colon = strchr(rules, ':');
-	struct bdev_params inner_params = *params;
-	void *counters;
-	int r;
 
 	if (!colon)
 		return bdev_why(why, -EINVAL,
 				"'%s' names no backend behind its rules (fault:RULES:BACKEND)",
-				params->spec);
-	r = fault_rules_parse(rules, (size_t)(colon - rules), &dev->rules, why);
+				spec);
+	*ret_inner = colon + 1;
+	return fault_rules_parse(rules, (size_t)(colon - rules), ret_rules, why);
+}
+
+int bdev_check_faults(const char *spec, char why[BDEV_WHY_MAX])
+{
+	struct fault_rules rules;
+	int r = 0;
+
+	while (r == 0 && !strncmp(spec, "fault:", strlen("fault:")))
+		r = fault_split(spec, &rules, &spec, why);
+	return r;
+}
+
+static int fault_setup(struct fault_bdev *dev, const struct bdev_params *params,
+		       char why[BDEV_WHY_MAX])
+{
+	struct bdev_params inner_params = *params;
+	void *counters;
+	int r;
+
+	r = fault_split(params->spec, &dev->rules, &inner_params.spec, why);
 	if (r < 0)
 		return r;
 	counters = mmap(NULL, sizeof(*dev->counters), PROT_READ | PROT_WRITE,
@@ -94,7 +112,6 @@ static int fault_setup(struct fault_bdev *dev, const struct bdev_params *params,
 	if (counters == MAP_FAILED)
 		return bdev_why(why, -ENOMEM, "'%s': out of memory", params->spec);
 	dev->counters = counters;
-	inner_params.spec = colon + 1;
 	r = bdev_open(&inner_params, &dev->inner, why);
 	if (r == 0)
 		dev->base.limits = dev->inner->limits;

@@ -35,7 +35,7 @@ void config_fini(struct vblkd_config *config)
 	config->backend = NULL;
 }
 
-/* What is behind "fault:RULES:"; all of it where that is not complete, which bdev_open() tells. */
+/* What is behind "fault:RULES:"; all of it where that is not complete. */
 static const char *innermost(const char *backend)
 {
 	while (!strncmp(backend, "fault:", 6)) {
@@ -59,6 +59,8 @@ int config_check_backend(const char *backend, bool absolute, char why[BDEV_WHY_M
 	const char *inner = innermost(backend), *size = strchr(inner, ':');
 	uint64_t bytes;
 
+	if (bdev_check_faults(backend, why) < 0)
+		return -EINVAL;
 	if (!is_path(inner)) {
 		/* "mem:12Q" is a mistake of the command line, not of a backend. */
 		if (parse_size_bytes(size + 1, &bytes) == 0)

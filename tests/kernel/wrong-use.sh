@@ -49,6 +49,9 @@ usage 'only one BACKEND|one argument too many' "$image" "$used"
 failed 'mem:' --name=x mem:0
 usage 'mem:' --name=x mem:12Q
 usage 'null:' --name=x null:
+usage "fault.*'wrte=eio'|wrte" --name=x "fault:wrte=eio:$image"
+usage 'names no backend' --name=x fault:eio
+usage 'delay' --name=x "fault:eio:fault:delay=soon:$image"
 
 check_nothing_left
 

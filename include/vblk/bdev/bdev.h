@@ -206,6 +206,13 @@ struct bdev_io {
 };
 
 /**
+ * bdev_check_faults() - the rules of a spec that begins with "fault:"; any other is right
+ * Opens nothing, so that a mistake in them can be told from a backend that is not there.
+ * Return: 0; -EINVAL and a sentence in @why.
+ */
+int bdev_check_faults(const char *spec, char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
+
+/**
  * bdev_open() - pick the backend by params->spec and open it
  * Context, errors: as ops->open; -EINVAL also for a spec or block size that makes no sense.
  * @why is written on failure only, always a sentence that names the backend.
