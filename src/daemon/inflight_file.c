@@ -44,6 +44,7 @@ struct inflight_header {
 	uint32_t logical_block_bytes;
 	uint32_t physical_block_bytes;
 	struct inflight_news news;
+	uint64_t device_id;
 };
 
 /* What of the options decides what the driver was offered; numbers are 0 when not given. */
@@ -148,7 +149,8 @@ static void mark_clean(const struct inflight_file *file, const struct blk_params
 }
 
 int inflight_file_create(int dir_fd, const struct vblkd_config *config,
-			 const struct blk_params *blk, struct inflight_file *ret_file)
+			 const struct blk_params *blk, uint64_t device_id,
+			 struct inflight_file *ret_file)
 {
 	_cleanup_close_ int fd = -1;
 	struct inflight_header header;
@@ -158,6 +160,7 @@ int inflight_file_create(int dir_fd, const struct vblkd_config *config,
 	r = fill_header(config, blk, &header);
 	if (r < 0)
 		return r;
+	header.device_id = device_id;
 	if (unlinkat(dir_fd, "inflight", 0) < 0 && errno != ENOENT)
 		return -errno;
 	fd = openat(dir_fd, "inflight", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -239,6 +242,12 @@ static bool is_own_file(const struct stat *st)
 	       !(st->st_mode & (S_IWGRP | S_IWOTH));
 }
 
+/* Somebody may have deleted the device and made another one, whose requests are not these. */
+static bool is_other_device(const struct inflight_header *found, uint64_t device_id)
+{
+	return device_id && found->device_id && found->device_id != device_id;
+}
+
 static int refuse(const char *wrong, char why[BDEV_WHY_MAX])
 {
 	snprintf(why, BDEV_WHY_MAX, "its record of requests in flight %s", wrong);
@@ -268,7 +277,8 @@ static int read_header(int dir_fd, int *ret_fd, struct inflight_header *ret_head
 	return 0;
 }
 
-int inflight_file_check(int dir_fd, const struct vblkd_config *config, char why[BDEV_WHY_MAX])
+int inflight_file_check(int dir_fd, const struct vblkd_config *config, uint64_t device_id,
+			char why[BDEV_WHY_MAX])
 {
 	_cleanup_close_ int fd = -1;
 	struct inflight_identity want;
@@ -281,14 +291,16 @@ int inflight_file_check(int dir_fd, const struct vblkd_config *config, char why[
 		r = read_header(dir_fd, &fd, &found);
 	if (r < 0)
 		return r;
+	if (is_other_device(&found, device_id))
+		return -ENODEV;
 	accept_spelled_out(&found, &want);
 	wrong = other_identity(&found.identity, &want);
 	return wrong ? refuse(wrong, why) : 0;
 }
 
 int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const struct blk_params *blk,
-			struct inflight_file *ret_file, uint64_t *ret_capacity_bytes,
-			char why[BDEV_WHY_MAX])
+			uint64_t device_id, struct inflight_file *ret_file,
+			uint64_t *ret_capacity_bytes, char why[BDEV_WHY_MAX])
 {
 	_cleanup_close_ int fd = -1;
 	struct inflight_header want, found;
@@ -303,6 +315,8 @@ int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const str
 		return r;
 	if (fstat(fd, &st) < 0)
 		return -errno;
+	if (is_other_device(&found, device_id))
+		return -ENODEV;
 	accept_spelled_out(&found, &want.identity);
 	wrong = other_header(&found, &want);
 	if (!wrong && (size_t)st.st_size != file_bytes(blk))

@@ -36,17 +36,19 @@ struct inflight_news {
  *
  * Return: 0; adopt: -ENOENT there is none; -ESTALE it is of another boot, device or
  *         shape (@why says which: the device then cannot be taken over as asked);
+ *         -ENODEV it is of an earlier device, which had the same name;
  *         -EPERM it is not ours alone, so anybody may have written it;
  *         other -errno.
+ * @device_id: host_vduse_id() of the device; 0 = not known, or it can be no other
  * @ret_capacity_bytes: of the disk as the driver knows it, or is about to. The backend may have
  *         another size by now.
  */
 int inflight_file_create(int dir_fd, const struct vblkd_config *config,
-			 const struct blk_params *blk,
+			 const struct blk_params *blk, uint64_t device_id,
 			 struct inflight_file *ret_file) VBLK_MUST_CHECK;
 int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const struct blk_params *blk,
-			struct inflight_file *ret_file, uint64_t *ret_capacity_bytes,
-			char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
+			uint64_t device_id, struct inflight_file *ret_file,
+			uint64_t *ret_capacity_bytes, char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
 
 /*
  * The disk has another size from now on, also for a successor, which tells the driver should
@@ -60,7 +62,7 @@ struct inflight_news *inflight_file_news(const struct inflight_file *file);
  * Needs no backend, so it can be asked while a predecessor still has that locked.
  * Return, @why: as inflight_file_adopt()
  */
-int inflight_file_check(int dir_fd, const struct vblkd_config *config,
+int inflight_file_check(int dir_fd, const struct vblkd_config *config, uint64_t device_id,
 			char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
 
 /* The records, queue after queue. */

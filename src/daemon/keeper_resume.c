@@ -39,7 +39,7 @@ static int restore(struct keeper *keeper, const struct handover *h, char why[BDE
 			config->serial);
 	if (!config->indirect)
 		blk_params_without_indirect(&keeper->blk);
-	r = inflight_file_adopt(h->run_dir_fd, config, &keeper->blk, &keeper->inflight,
+	r = inflight_file_adopt(h->run_dir_fd, config, &keeper->blk, 0, &keeper->inflight,
 				&capacity_bytes, why);
 	if (r < 0)
 		return fail(r, why, "cannot read the record of requests in flight");

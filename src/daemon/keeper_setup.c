@@ -109,6 +109,14 @@ static void kill_leftover_worker(pid_t pid, void *ctx)
 	(void)poll(&pfd, 1, OPEN_WAIT_MS);
 }
 
+/* 0 where it cannot be told. */
+static uint64_t device_id(const struct keeper *keeper)
+{
+	uint64_t id;
+
+	return host_vduse_id("", keeper->config->name, &id) < 0 ? 0 : id;
+}
+
 static int cannot_adopt(const struct keeper *keeper, int error, const char *why)
 {
 	const char *name = keeper->config->name;
@@ -117,6 +125,10 @@ static int cannot_adopt(const struct keeper *keeper, int error, const char *why)
 		log_error(
 			"a VDUSE device named '%s' exists that vblkd did not make: choose another --name",
 			name);
+	else if (error == -ENODEV)
+		log_error(
+			"a VDUSE device named '%s' exists that vblkd did not make (the record in %s is of an earlier one): choose another --name",
+			name, keeper->dir.path);
 	else if (error == -ESTALE)
 		log_error(
 			"'%s' is an orphan and can only be taken over with the options it was started with: %s",
@@ -139,7 +151,7 @@ static int end_predecessor(struct keeper *keeper)
 	snprintf(path, sizeof(path), "/dev/vduse/%s", keeper->config->name);
 	if (access(path, F_OK) < 0)
 		return 0;
-	r = inflight_file_check(keeper->dir.fd, keeper->config, why);
+	r = inflight_file_check(keeper->dir.fd, keeper->config, device_id(keeper), why);
 	if (r < 0)
 		return cannot_adopt(keeper, r, why);
 	host_process_each_holder("", path, kill_leftover_worker, path);
@@ -170,8 +182,8 @@ static int adopt_device(struct keeper *keeper)
 	uint64_t capacity_bytes;
 	int r;
 
-	r = inflight_file_adopt(keeper->dir.fd, keeper->config, &keeper->blk, &keeper->inflight,
-				&capacity_bytes, why);
+	r = inflight_file_adopt(keeper->dir.fd, keeper->config, &keeper->blk, device_id(keeper),
+				&keeper->inflight, &capacity_bytes, why);
 	if (r < 0)
 		return cannot_adopt(keeper, r, why);
 	use_recorded_capacity(keeper, capacity_bytes);
@@ -261,7 +273,8 @@ static int make_device(struct keeper *keeper)
 	r = set_knobs(keeper);
 	if (r < 0)
 		return r;
-	r = inflight_file_create(keeper->dir.fd, keeper->config, &keeper->blk, &keeper->inflight);
+	r = inflight_file_create(keeper->dir.fd, keeper->config, &keeper->blk, device_id(keeper),
+				 &keeper->inflight);
 	if (r < 0)
 		return log_errno(r, "cannot make the record of requests in flight");
 	return setup_queues(keeper);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "host_file.h"
@@ -144,6 +145,24 @@ static int each_one(const char *name, void *ctx)
 
 	if (strcmp(name, "control") != 0)
 		each->fn(name, each->ctx);
+	return 0;
+}
+
+int host_vduse_id(const char *root, const char *name, uint64_t *ret_id)
+{
+	char path[PATH_MAX];
+	struct stat st;
+	int r;
+
+	if (!host_is_component(name))
+		return -ENODEV;
+	r = host_path(path, sizeof(path), "%s/sys/class/vduse/%s", root, name);
+	if (r < 0)
+		return r;
+	/* The kernel numbers what is in sysfs and uses no number twice. */
+	if (stat(path, &st) < 0)
+		return errno == ENOENT ? -ENODEV : -errno;
+	*ret_id = st.st_ino;
 	return 0;
 }
 

@@ -3,7 +3,8 @@
 # timeout: 400
 # The keeper is killed, then keeper and worker together, under verified load:
 # 'vblkctl attach' of the same name, or vblkd started by hand, takes the device
-# over, and the I/O goes on. With other options it says why it does not.
+# over, and the I/O goes on. With other options it says why it does not, and a
+# device that somebody else made with the name is left alone.
 # shellcheck source=tests/kernel/kill.inc
 . "$(dirname -- "${BASH_SOURCE[0]}")/kill.inc"
 
@@ -44,5 +45,25 @@ vblkctl list | grep -q '^over .*orphan' || fail "list does not show the orphan: 
 attach over "${options[@]:2}" "$image"
 assert_eq "$disk" "$node" "node after both were killed"
 dd if="$disk" of=/dev/null bs=4K count=1 iflag=direct status=none
+cp -a -- "$RUN_DIR/over" "$work/record"
 detach over
+
+# A device that somebody else made with the name is not taken for the record's.
+elsewhere()
+{
+	VBLKD_RUN_DIR=$work/elsewhere vblkctl "$@"
+}
+mkdir -- "$work/elsewhere"
+cleanup_fn 'elsewhere detach --force over'
+disk=$(elsewhere attach --name over "$(make_image 16M other.img)")
+cleanup_fn "rm -rf '$RUN_DIR/over'"
+cp -a -- "$work/record" "$RUN_DIR/over"
+rm -f -- "$RUN_DIR/over/control"
+expect_error 1 "a VDUSE device named 'over' exists that vblkd did not make.*earlier one" \
+	vblkctl attach "${options[@]}" "$image"
+dd if="$disk" of=/dev/null bs=4K count=1 iflag=direct status=none
+assert_eq "$(jq -r .restarts "$work/elsewhere/over/state.json")" 0 \
+	"restarts of the other device"
+elsewhere detach over
+rm -rf -- "$RUN_DIR/over"
 check_nothing_left

@@ -274,6 +274,22 @@ START_TEST(vduse_devices_are_listed_without_the_control_node)
 }
 END_TEST
 
+START_TEST(vduse_devices_have_numbers_of_their_own)
+{
+	uint64_t id, other;
+
+	ck_assert_int_eq(host_vduse_id(root, "db", &id), -ENODEV);
+	ck_assert_int_eq(host_vduse_id(root, "../db", &id), -ENODEV);
+	put("/sys/class/vduse/db/uevent", "");
+	put("/sys/class/vduse/log/uevent", "");
+	ck_assert_int_eq(host_vduse_id(root, "db", &id), 0);
+	ck_assert_int_eq(host_vduse_id(root, "log", &other), 0);
+	ck_assert_uint_ne(id, other);
+	ck_assert_int_eq(host_vduse_id(root, "db", &other), 0);
+	ck_assert_uint_eq(id, other);
+}
+END_TEST
+
 /* ---- users of a disk ---- */
 
 static void put_disk(void)
@@ -526,6 +542,7 @@ static TCase *vdpa_case(void)
 	tcase_add_test(tc, bind_without_the_driver_reports_it);
 	tcase_add_test(tc, disk_is_found_below_the_virtio_device);
 	tcase_add_test(tc, vduse_devices_are_listed_without_the_control_node);
+	tcase_add_test(tc, vduse_devices_have_numbers_of_their_own);
 	return tc;
 }
 

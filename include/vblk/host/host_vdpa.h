@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "vblk/util/compiler.h"
 
@@ -35,6 +36,12 @@ int host_vdpa_bind(const char *root, const char *name) VBLK_MUST_CHECK;
  */
 int host_vdpa_disk(const char *root, const char *name,
 		   char ret_disk[HOST_NODE_MAX]) VBLK_MUST_CHECK;
+
+/**
+ * host_vduse_id() - a number that no other VDUSE device of this boot has, whatever its name
+ * Return: 0; -ENODEV there is none of this name; other -errno.
+ */
+int host_vduse_id(const char *root, const char *name, uint64_t *ret_id) VBLK_MUST_CHECK;
 
 /* Calls @fn with each name in /sys/class/vduse (all programs' VDUSE devices). */
 int host_vduse_each(const char *root, void (*fn)(const char *name, void *ctx), void *ctx);
