@@ -10,6 +10,7 @@
 
 #include "keeper_internal.h"
 #include "status_json.h"
+#include "vblk/host/host_vdpa.h"
 #include "vblk/util/log.h"
 #include "vblk/vduse/vduse_ctl.h"
 #include "worker.h"
@@ -38,6 +39,18 @@ void keeper_send_give_up(struct keeper *keeper)
 	keeper_send(keeper, &msg);
 }
 
+/* Unbound and bound again by somebody, it may have another name now, or none. */
+static void look_for_disk(struct keeper *keeper)
+{
+	char disk[HOST_NODE_MAX];
+	int r = host_vdpa_disk("", keeper->config->name, disk);
+
+	if (r == 0)
+		memcpy(keeper->disk, disk, sizeof(disk));
+	else if (r == -ENXIO)
+		keeper->disk[0] = '\0';
+}
+
 void keeper_publish_state(struct keeper *keeper)
 {
 	struct link_msg msg = { .type = LINK_STATE, .number = keeper->restarts };
@@ -50,8 +63,11 @@ void keeper_publish_state(struct keeper *keeper)
 		.upgrades = keeper->upgrades,
 		.started_at = keeper->started_at,
 	};
-	json_t *state = status_json(keeper->config, &keeper->blk, &facts, NULL);
+	json_t *state;
 
+	if (keeper->state == KEEPER_READY)
+		look_for_disk(keeper);
+	state = status_json(keeper->config, &keeper->blk, &facts, NULL);
 	snprintf(msg.text, sizeof(msg.text), "%s", facts.state);
 	snprintf(msg.node, sizeof(msg.node), "%s", keeper->disk);
 	keeper_send(keeper, &msg);

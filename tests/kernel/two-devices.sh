@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Two disks at once are two disks; taking one away does not touch the other.
+# Two disks at once are two disks; taking one away does not touch the other. One
+# that is bound again under another name is shown under that name.
 # shellcheck source=tests/kernel/functions.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/functions.sh"
 
@@ -28,6 +29,24 @@ writer=$!
 detach one
 wait $writer
 cmp -n $((16 << 20)) "$work/a" "$disk_two"
+
+# The name of the first is free now.
+driver=/sys/bus/vdpa/drivers/virtio_vdpa
+printf 'two\n' >$driver/unbind
+assert_eq "$(vblkctl show --json two | jq -r .node)" "" "node of a disk that is unbound"
+printf 'two\n' >$driver/bind
+wait_until 20 test -b "$disk_one"
+assert_eq "$(vblkctl show --json two | jq -r .node)" "$disk_one" "node after another bind"
+assert_eq "$(vblkctl show --json "$disk_one" | jq -r .name)" two "name of that node"
+worker=$(state two worker_pid)
+kill -KILL "$worker"
+has_new_worker()
+{
+	[ "$(state two worker_pid)" != "$worker" ] && [ "$(state two state)" = ready ]
+}
+wait_until 30 has_new_worker
+assert_eq "$(state two node)" "$disk_one" "node in the state file"
+cmp -n $((16 << 20)) "$work/a" "$disk_one"
 detach two
 cmp -n $((16 << 20)) "$work/a" "$one"
 cmp -n $((16 << 20)) "$work/a" "$two"
