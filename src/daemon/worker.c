@@ -228,6 +228,8 @@ static void handle_link(struct worker *worker, const struct link_msg *msg)
 		return;
 	case LINK_RETIRE:
 		worker_control_upgrade_done(worker, 0, "");
+		/* It would keep us from seeing that the queues have stopped. */
+		worker->lock_source = sd_event_source_disable_unref(worker->lock_source);
 		vduse_dev_retire(worker->dev);
 		exit_if_retired(worker);
 		return;
