@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# timeout: 400
+# timeout: 600
 # A disk gets another size while it is used: a file grown by truncate and by
 # SIZE, a loop device, ext4 and XFS grown under verified load, the refusals and
 # --force, an orphan whose image changed, and SIGKILL of worker, keeper or both
-# around resizes under verified load: afterwards kernel, show and data agree.
+# around resizes under verified load: afterwards kernel, show and data agree, and
+# nobody is told what he knows.
 # shellcheck source=tests/kernel/functions.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/functions.sh"
 
@@ -318,5 +319,43 @@ wait_until 20 grown
 has_size 64
 write_at 63
 assert_eq "$(news_cnt)" $((news + 1)) "messages of the kernel about a new size"
+
+# ---- decided, and the worker dies before it hears of it ----
+
+asks_backend()
+{
+	local children=''
+
+	read -r children <"/proc/$keeper/task/$keeper/children" || :
+	[ "${children% }" != "$worker" ]
+}
+
+is_decided()
+{
+	[ "$(size_in "$(<"$RUN_DIR/rs/state.json")")" = 80 ]
+}
+
+kernel_knows()
+{
+	[ "$(kernel_mib)" = 80 ]
+}
+
+keeper=$(state rs pid)
+worker=$(state rs worker_pid)
+fsfreeze -f "$work/ext4"
+vblkctl resize rs 80M >"$work/resize.log" 2>&1 &
+client=$!
+wait_until 10 asks_backend
+kill -STOP "$worker"
+# It would ask the next worker again.
+kill -KILL "$client"
+fsfreeze -u "$work/ext4"
+wait_until 20 is_decided
+assert_eq "$(kernel_mib)" 64 "MiB before a worker has told"
+kill -KILL "$worker"
+wait_until 30 has_new_worker
+wait_until 20 kernel_knows
+has_size 80
+write_at 79
 detach rs
 check_nothing_left 15
