@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "args.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "command.h"
 #include "vblk/util/log.h"
+#include "vblk/util/suggest.h"
 
 /* @ret_value: behind '=', or NULL. */
 static const struct arg_option *find(const struct arg_option *options, size_t option_cnt,
@@ -27,6 +29,27 @@ static int usage(const char *command, const char *what, const char *arg)
 	return EXIT_USAGE;
 }
 
+#define OPTIONS_MAX 16
+
+static int unknown_option(const char *command, const char *arg, const struct arg_option *options,
+			  size_t option_cnt)
+{
+	const char *names[OPTIONS_MAX + 1] = { "--help" }, *near;
+	size_t cnt = 1;
+	char typed[32];
+
+	for (size_t i = 0; i < option_cnt && cnt <= OPTIONS_MAX; i++)
+		names[cnt++] = options[i].name;
+	snprintf(typed, sizeof(typed), "%.*s", (int)strcspn(arg, "="), arg);
+	near = suggest_option(typed, names, cnt);
+	if (near)
+		log_error("unknown option '%s'; did you mean '%s'? (see 'vblkctl help %s')", arg,
+			  near, command);
+	else
+		log_error("unknown option '%s' (see 'vblkctl help %s')", arg, command);
+	return EXIT_USAGE;
+}
+
 /* Return: arguments used up; 0 after a message. */
 static int take_option(int argc, char **argv, int i, const struct arg_option *options,
 		       size_t option_cnt)
@@ -36,7 +59,7 @@ static int take_option(int argc, char **argv, int i, const struct arg_option *op
 
 	option = find(options, option_cnt, argv[i], &value);
 	if (!option) {
-		(void)usage(argv[0], "unknown option", argv[i]);
+		(void)unknown_option(argv[0], argv[i], options, option_cnt);
 		return 0;
 	}
 	if (option->flag) {

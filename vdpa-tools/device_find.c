@@ -14,6 +14,7 @@
 #include "vblk/control/paths.h"
 #include "vblk/control/varlink.h"
 #include "vblk/util/log.h"
+#include "vblk/util/suggest.h"
 #include "vblk/vduse/vduse_ctl.h"
 
 #define ANSWER_TIMEOUT_MS 1000
@@ -240,6 +241,30 @@ static bool name_of_node(const char *node, char ret_name[DEVICE_NAME_MAX + 1])
 	return found;
 }
 
+/* As device_find() ends when there is none of that name. */
+static void explain_no_device(const char *name)
+{
+	const char *near = NULL, **names;
+	struct device *devices;
+	size_t cnt;
+
+	if (device_list(&devices, &cnt) < 0) {
+		devices = NULL;
+		cnt = 0;
+	}
+	names = calloc(cnt + 1, sizeof(*names));
+	for (size_t i = 0; names && i < cnt; i++)
+		names[i] = devices[i].name;
+	if (names)
+		near = suggest_word(name, names, cnt);
+	if (near)
+		log_error("no device named '%s'; did you mean '%s'?", name, near);
+	else
+		log_error("no device named '%s' ('vblkctl list' shows all)", name);
+	free(names);
+	device_list_free(devices, cnt);
+}
+
 int device_find(const char *name_or_node, struct device *ret_device)
 {
 	char name[DEVICE_NAME_MAX + 1];
@@ -257,7 +282,7 @@ int device_find(const char *name_or_node, struct device *ret_device)
 	if (!r)
 		return 0;
 	if (r == -ENODEV || r == -EINVAL)
-		log_error("no device named '%s' ('vblkctl list' shows all)", name_or_node);
+		explain_no_device(name_or_node);
 	else
 		log_errno(r, "cannot look at device '%s'", name_or_node);
 	return EXIT_FAILED;

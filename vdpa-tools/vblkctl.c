@@ -55,6 +55,29 @@ static void print_usage(FILE *f)
 	      f);
 }
 
+/* For somebody who typed nothing else: what next, in a few lines. */
+static void print_first_steps(FILE *f)
+{
+	fputs("vblkctl makes disks (/dev/vdX) of images and block devices:\n"
+	      "  vblkctl attach --name db disk.img    make a disk, print its node\n"
+	      "  vblkctl list                         all disks; 'detach NAME' takes one away\n"
+	      "  vblkctl doctor                       can this host make disks? what is missing?\n"
+	      "  vblkctl --help                       all commands and their options\n",
+	      f);
+}
+
+static int unknown_option(const char *arg)
+{
+	static const char *const options[] = { "--help", "--version" };
+	const char *near = suggest_option(arg, options, ARRAY_SIZE(options));
+
+	if (near)
+		log_error("unknown option '%s'; did you mean '%s'?", arg, near);
+	else
+		log_error("unknown option '%s' (see 'vblkctl --help')", arg);
+	return EXIT_USAGE;
+}
+
 static int help_all(void)
 {
 	print_usage(stdout);
@@ -118,7 +141,7 @@ int main(int argc, char **argv)
 
 	log_setup("vblkctl", LOG_TARGET_STDERR, LOG_LEVEL_INFO);
 	if (argc < 2) {
-		print_usage(stderr);
+		print_first_steps(stderr);
 		return EXIT_USAGE;
 	}
 	if (!strcmp(argv[1], "--help")) {
@@ -127,8 +150,7 @@ int main(int argc, char **argv)
 		puts("vblkctl " VBLK_VERSION);
 		code = EXIT_DONE;
 	} else if (argv[1][0] == '-') {
-		log_error("unknown option '%s' (see 'vblkctl --help')", argv[1]);
-		code = EXIT_USAGE;
+		code = unknown_option(argv[1]);
 	} else {
 		code = run_command(argc - 1, argv + 1);
 	}

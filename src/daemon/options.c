@@ -7,11 +7,14 @@
 
 #include "config_file.h"
 #include "option_table.h"
+#include "vblk/util/log.h"
 #include "vblk/util/math.h"
+#include "vblk/util/suggest.h"
 
 #define OPTION_HELP	 1000
 #define OPTION_VERSION	 1001
 #define LONG_OPTIONS_MAX 64
+#define OPTION_WORD_MAX	 40
 
 static void print_help(void)
 {
@@ -85,14 +88,42 @@ static enum options_result apply(struct vblkd_config *config, const struct optio
 	return OPTIONS_USAGE;
 }
 
+/* The option that was meant by @typed, without a value; "" when nobody knows. */
+static void find_near_option(const char *typed, char ret_near[OPTION_WORD_MAX])
+{
+	char words[LONG_OPTIONS_MAX][OPTION_WORD_MAX];
+	const char *names[LONG_OPTIONS_MAX] = { "--help", "--version" }, *near;
+	size_t cnt = 2;
+
+	for (size_t i = 0; i < option_row_cnt && cnt < LONG_OPTIONS_MAX; i++) {
+		if (!option_rows[i].help || option_rows[i].place == OPTION_KEY_ONLY)
+			continue;
+		snprintf(words[cnt], OPTION_WORD_MAX, "--%s", option_rows[i].name);
+		names[cnt] = words[cnt];
+		cnt++;
+	}
+	near = suggest_option(typed, names, cnt);
+	snprintf(ret_near, OPTION_WORD_MAX, "%s", near ? near : "");
+}
+
 static enum options_result unknown_option(int code, char **argv)
 {
-	if (code == ':')
+	char typed[OPTION_WORD_MAX], near[OPTION_WORD_MAX];
+
+	if (code == ':') {
 		log_error("option '%s' needs a value (see --help)", argv[optind - 1]);
-	else if (optopt && optopt < OPTION_HELP && optopt > ' ')
-		log_error("unknown option '-%c' (see --help)", optopt);
+		return OPTIONS_USAGE;
+	}
+	if (optopt && optopt < OPTION_HELP && optopt > ' ')
+		snprintf(typed, sizeof(typed), "-%c", optopt);
 	else
-		log_error("unknown option '%s' (see --help)", argv[optind - 1]);
+		snprintf(typed, sizeof(typed), "%.*s", (int)strcspn(argv[optind - 1], "="),
+			 argv[optind - 1]);
+	find_near_option(typed, near);
+	if (near[0])
+		log_error("unknown option '%s'; did you mean '%s'? (see --help)", typed, near);
+	else
+		log_error("unknown option '%s' (see --help)", typed);
 	return OPTIONS_USAGE;
 }
 

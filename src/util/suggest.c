@@ -50,3 +50,20 @@ const char *suggest_word(const char *typed, const char *const *words, size_t cnt
 	}
 	return best;
 }
+
+const char *suggest_option(const char *typed, const char *const *options, size_t cnt)
+{
+	const char *found = NULL;
+
+	if (typed[0] != '-' || typed[1] == '-' || !typed[1] || typed[2])
+		return suggest_word(typed, options, cnt);
+	for (size_t i = 0; i < cnt; i++) {
+		if (strncmp(options[i], "--", 2) != 0 || options[i][2] != typed[1])
+			continue;
+		/* Of several nobody knows which. */
+		if (found)
+			return NULL;
+		found = options[i];
+	}
+	return found;
+}

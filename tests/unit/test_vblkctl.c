@@ -57,6 +57,20 @@ START_TEST(typo_is_understood_when_it_is_near)
 }
 END_TEST
 
+START_TEST(option_is_understood_also_by_its_letter)
+{
+	static const char *const options[] = { "--help", "--force", "--json", "--jobs" };
+
+	ck_assert_pstr_eq(suggest_option("-h", options, 4), "--help");
+	ck_assert_pstr_eq(suggest_option("-j", options, 4), NULL);
+	ck_assert_pstr_eq(suggest_option("-x", options, 4), NULL);
+	ck_assert_pstr_eq(suggest_option("-", options, 4), NULL);
+	ck_assert_pstr_eq(suggest_option("--froce", options, 4), "--force");
+	ck_assert_pstr_eq(suggest_option("-force", options, 4), "--force");
+	ck_assert_pstr_eq(suggest_option("--frobnicate", options, 4), NULL);
+}
+END_TEST
+
 START_TEST(distance_counts_mistakes)
 {
 	ck_assert_uint_eq(suggest_distance("", ""), 0);
@@ -453,6 +467,7 @@ static TCase *words_case(void)
 	TCase *tc = tcase_create("words");
 
 	tcase_add_loop_test(tc, typo_is_understood_when_it_is_near, 0, ARRAY_SIZE(typos));
+	tcase_add_test(tc, option_is_understood_also_by_its_letter);
 	tcase_add_test(tc, distance_counts_mistakes);
 	tcase_add_loop_test(tc, options_are_whole_words, 0, ARRAY_SIZE(arg_cases));
 	tcase_add_loop_test(tc, second_argument_may_be_left_out, 0, ARRAY_SIZE(two_cases));

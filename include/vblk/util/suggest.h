@@ -11,4 +11,7 @@ unsigned int suggest_distance(const char *a, const char *b);
 /* The word of @words[@cnt] that was probably meant by @typed; NULL when none is near. */
 const char *suggest_word(const char *typed, const char *const *words, size_t cnt);
 
+/* The same for options with their dashes; one letter ("-h") stands for what begins with it. */
+const char *suggest_option(const char *typed, const char *const *options, size_t cnt);
+
 #endif
