@@ -43,7 +43,7 @@ answers 2 'detach needs a NAME.*vblkctl help detach' vblkctl detach
 answers 2 'show needs a NAME' vblkctl show
 
 # A typing mistake: the right word.
-answers 2 "'atach'; did you mean 'attach'" vblkctl atach "$image"
+answers 2 "'attac'; did you mean 'attach'" vblkctl attac "$image"
 answers 2 "'ls'; did you mean 'list'" vblkctl ls
 answers 2 "'docter'; did you mean 'doctor'" vblkctl docter
 answers 2 "unknown command 'frobnicate'.*vblkctl --help" vblkctl frobnicate
@@ -60,8 +60,8 @@ answers 1 "disk.imgg.*[Nn]o such file|[Nn]o such file.*disk.imgg|disk.imgg.*does
 	vblkctl attach "${image}g"
 
 attach database "$image"
-answers 1 "no device named 'databse'; did you mean 'database'" vblkctl show databse
-answers 1 "no device named 'databse'; did you mean 'database'" vblkctl detach databse
+answers 1 "no device named 'datbse'; did you mean 'database'" vblkctl show datbse
+answers 1 "no device named 'datbse'; did you mean 'database'" vblkctl detach datbse
 answers 1 "no device named 'other'.*vblkctl list" vblkctl detach other
 answers 1 "no device of vblkd is /dev/nothere.*vblkctl list" vblkctl show /dev/nothere
 # An image that is a disk already: which one.
