@@ -122,6 +122,7 @@ check_output()
 {
 	local lines i=0 line
 
+	[ $# -gt 0 ] || return 0
 	mapfile -t lines <"$work/output"
 	for line; do
 		fits "${lines[i]-}" "$line" ||

@@ -37,7 +37,7 @@ as_nobody()
 answers 2 'vblkctl attach' vblkctl
 answers 2 'vblkctl doctor' vblkctl
 answers 2 'vblkctl --help' vblkctl
-answers 2 'BACKEND.*vblkctl|vblkctl.*BACKEND' vblkd
+answers 2 'no BACKEND given: name an image file' vblkd
 answers 2 'attach needs a BACKEND: an image file' vblkctl attach
 answers 2 'detach needs a NAME.*vblkctl help detach' vblkctl detach
 answers 2 'show needs a NAME' vblkctl show
