@@ -195,3 +195,11 @@ void uring_range_start(struct uring_slot *slot)
 	slot->zero_method = may_unmap ? ZERO_PUNCH : ZERO_RANGE;
 	zero_start(slot);
 }
+
+const unsigned long *bdev_ioctls(unsigned int *ret_cnt)
+{
+	static const unsigned long requests[] = { BLKDISCARD, BLKSECDISCARD, BLKZEROOUT };
+
+	*ret_cnt = ARRAY_SIZE(requests);
+	return requests;
+}

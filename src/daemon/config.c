@@ -25,6 +25,7 @@ void config_init(struct vblkd_config *config)
 		.umem = VDUSE_UMEM_AUTO,
 		.attach_timeout_s = CONFIG_ATTACH_TIMEOUT_DEFAULT,
 		.log_level = LOG_LEVEL_INFO,
+		.seccomp = true,
 		.handover_fd = -1,
 	};
 }

@@ -27,6 +27,7 @@
  * @check_config: only tell the mistakes in files
  * @handover_fd: record of the program that runs now, -1 = a start of its own
  * @handover_check: only say whether it could be taken over
+ * @seccomp: restrict system calls
  * @detached: started by vblkctl: log to syslog, to stderr only until ready
  */
 struct vblkd_config {
@@ -42,6 +43,7 @@ struct vblkd_config {
 	enum vduse_umem umem;
 	uint32_t attach_timeout_s;
 	enum log_level log_level;
+	bool seccomp;
 	bool detached;
 	const char *config_file;
 	bool check_config;

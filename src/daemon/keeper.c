@@ -10,6 +10,7 @@
 
 #include "keeper_internal.h"
 #include "privileges.h"
+#include "sandbox.h"
 #include "vblk/util/log.h"
 #include "vblk/util/math.h"
 
@@ -62,6 +63,26 @@ static int add_sources(struct keeper *keeper)
 	return r < 0 ? r : 0;
 }
 
+/* After the last privilege is gone, as the kernel asks. */
+static int confine(const struct vblkd_config *config)
+{
+	int r;
+
+	if (!config->seccomp) {
+		log_warning(
+			"system calls are not restricted (--seccomp=off), which is for debugging only");
+		return 0;
+	}
+	if (!sandbox_is_built())
+		return 0;
+	r = sandbox_enter_keeper();
+	if (r >= 0)
+		r = sandbox_prepare_worker();
+	if (r < 0)
+		log_errno(r, "cannot restrict system calls (--seccomp=off does without)");
+	return r;
+}
+
 static int begin(struct keeper *keeper)
 {
 	int r;
@@ -71,6 +92,9 @@ static int begin(struct keeper *keeper)
 		r = privileges_drop_keeper();
 	if (r < 0)
 		return log_errno(r, "cannot give up privileges");
+	r = confine(keeper->config);
+	if (r < 0)
+		return r;
 	if (privileges_lock_memory() < 0)
 		log_warning(
 			"cannot lock the keeper in memory: no worker can be restarted while memory waits for this disk");

@@ -211,6 +211,11 @@ static int set_indirect(struct vblkd_config *config, const char *value)
 	return parse_on_off(value, &config->indirect);
 }
 
+static int set_seccomp(struct vblkd_config *config, const char *value)
+{
+	return parse_on_off(value, &config->seccomp);
+}
+
 static int set_log_level(struct vblkd_config *config, const char *value)
 {
 	return log_level_parse(value, &config->log_level);
@@ -247,6 +252,8 @@ const struct option_row option_rows[] = {
 	  "own the memory for data in flight (default auto: on with --direct)" },
 	{ "attach-timeout", OPTION_EVERYWHERE, "SECONDS", set_attach_timeout, "5 to 3600",
 	  "report a start that takes longer as failed (default 60)" },
+	{ "seccomp", OPTION_EVERYWHERE, "on|off", set_seccomp, "on or off",
+	  "restrict the system calls of the data path; off is for debugging (default on)" },
 	{ "log-level", OPTION_EVERYWHERE, "LEVEL", set_log_level, "error, warning, notice, info or debug",
 	  "least important messages to write (default info)" },
 	{ "backend", OPTION_KEY_ONLY, NULL, set_backend, "an absolute path, mem:SIZE or null:SIZE", NULL },

@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "privileges.h"
+#include "sandbox.h"
 #include "stuck.h"
 #include "vblk/mem/memguard.h"
 #include "vblk/util/clock.h"
@@ -282,6 +284,21 @@ static int add_sources(struct worker *worker)
 	return worker_control_start(worker);
 }
 
+/*
+ * Threads and rings are there, and nothing of the driver's, nor of a client's, was looked at.
+ * Libraries get what they would open a file for later.
+ */
+static int confine(void *ctx)
+{
+	const struct worker *worker = ctx;
+
+	if (!worker->params->config->seccomp || !sandbox_is_built())
+		return 0;
+	json_object_seed(0);
+	tzset();
+	return sandbox_enter_worker();
+}
+
 static int start_device(struct worker *worker)
 {
 	const struct worker_params *params = worker->params;
@@ -300,6 +317,7 @@ static int start_device(struct worker *worker)
 		.drain_deadline_ms = params->config->msg_timeout_s * 10 * DRAIN_SHARE_PERCENT,
 		.stuck_ms = STUCK_LOG_MS,
 		.sched_batch = true,
+		.confine = confine,
 		.event = on_event,
 		.ctx = worker,
 	};

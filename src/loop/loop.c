@@ -5,6 +5,8 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "vblk/util/math.h"
 
@@ -19,6 +21,67 @@ static const unsigned int setup_flags[] = {
 	0,
 };
 
+/*
+ * All that this product does with a ring. Filters of system calls do not see what a ring is
+ * asked for, and it can open files and sockets, too; so each is held to this list.
+ */
+static const uint8_t ring_ops[] = {
+	IORING_OP_NOP,
+	IORING_OP_READV,
+	IORING_OP_WRITEV,
+	IORING_OP_READ,
+	IORING_OP_WRITE,
+	IORING_OP_READ_FIXED,
+	IORING_OP_WRITE_FIXED,
+	IORING_OP_FSYNC,
+	IORING_OP_FALLOCATE,
+	IORING_OP_POLL_ADD,
+	IORING_OP_POLL_REMOVE,
+	IORING_OP_TIMEOUT,
+	IORING_OP_TIMEOUT_REMOVE,
+	IORING_OP_ASYNC_CANCEL,
+};
+
+static const uint8_t ring_registrations[] = {
+	IORING_REGISTER_PROBE,	    IORING_REGISTER_FILES_UPDATE, IORING_UNREGISTER_FILES,
+	IORING_REGISTER_BUFFERS,    IORING_UNREGISTER_BUFFERS,	  IORING_REGISTER_RING_FDS,
+	IORING_UNREGISTER_RING_FDS,
+};
+
+#define RING_SQE_FLAGS                                                                         \
+	(IOSQE_FIXED_FILE | IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_IO_DRAIN | IOSQE_ASYNC | \
+	 IOSQE_CQE_SKIP_SUCCESS)
+
+/* liburing 2.3 declares functions for what follows, but its shared object has none. */
+static int ring_register(struct loop *loop, unsigned int opcode, void *arg, unsigned int cnt)
+{
+	long r = syscall(SYS_io_uring_register, loop->ring.ring_fd, opcode, arg, cnt);
+
+	return r < 0 ? -errno : 0;
+}
+
+/* The last step of the set-up; the ring takes no requests before. */
+static int ring_restrict(struct loop *loop)
+{
+	struct io_uring_restriction
+		rules[ARRAY_SIZE(ring_ops) + ARRAY_SIZE(ring_registrations) + 1] = { 0 };
+	unsigned int cnt = 0;
+	int r;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(ring_ops); i++) {
+		rules[cnt].opcode = IORING_RESTRICTION_SQE_OP;
+		rules[cnt++].sqe_op = ring_ops[i];
+	}
+	for (unsigned int i = 0; i < ARRAY_SIZE(ring_registrations); i++) {
+		rules[cnt].opcode = IORING_RESTRICTION_REGISTER_OP;
+		rules[cnt++].register_op = ring_registrations[i];
+	}
+	rules[cnt].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	rules[cnt++].sqe_flags = RING_SQE_FLAGS;
+	r = ring_register(loop, IORING_REGISTER_RESTRICTIONS, rules, cnt);
+	return r < 0 ? r : ring_register(loop, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+}
+
 static int ring_setup(struct loop *loop, unsigned int entries)
 {
 	int r = -EINVAL;
@@ -26,7 +89,8 @@ static int ring_setup(struct loop *loop, unsigned int entries)
 	/* Unknown flags give EINVAL; every other error would only come again. */
 	for (unsigned int i = 0; i < ARRAY_SIZE(setup_flags) && r == -EINVAL; i++) {
 		struct io_uring_params p = {
-			.flags = setup_flags[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+			.flags = setup_flags[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP |
+				 IORING_SETUP_R_DISABLED,
 			.cq_entries = entries * CQ_SIZE_FACTOR,
 		};
 
@@ -88,6 +152,11 @@ int loop_init(struct loop *loop, unsigned int entries)
 		return -ENOMEM;
 	}
 	make_file_table(loop);
+	r = ring_restrict(loop);
+	if (r < 0) {
+		loop_fini(loop);
+		return r;
+	}
 	/* Saves a descriptor look-up per system call; nothing is lost without. */
 	(void)io_uring_register_ring_fd(&loop->ring);
 	return 0;

@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -17,8 +19,16 @@ static struct {
 	const char *ident;
 	unsigned int targets;
 	int max_level;
+	int syslog_fd;
+	int null_fd;
 	char tag[TAG_MAX];
-} conf = { .ident = "vblkd", .targets = LOG_TARGET_STDERR, .max_level = LOG_LEVEL_INFO };
+} conf = {
+	.ident = "vblkd",
+	.targets = LOG_TARGET_STDERR,
+	.max_level = LOG_LEVEL_INFO,
+	.syslog_fd = -1,
+	.null_fd = -1,
+};
 
 void log_setup(const char *ident, unsigned int targets, enum log_level max_level)
 {
@@ -30,20 +40,20 @@ void log_setup(const char *ident, unsigned int targets, enum log_level max_level
 void log_set_targets(unsigned int targets)
 {
 	conf.targets = targets;
-	if (targets & LOG_TARGET_SYSLOG)
-		openlog(conf.ident, LOG_PID | LOG_NDELAY, LOG_DAEMON);
+	if (!(targets & LOG_TARGET_SYSLOG) || conf.syslog_fd >= 0)
+		return;
+	conf.syslog_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	/* Here, since a process that may open nothing any more leaves the terminal, too. */
+	conf.null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 }
 
 void log_leave_terminal(void)
 {
-	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-
 	log_set_targets(LOG_TARGET_SYSLOG);
-	if (fd < 0)
+	if (conf.null_fd < 0)
 		return;
-	(void)dup2(fd, STDOUT_FILENO);
-	(void)dup2(fd, STDERR_FILENO);
-	close(fd);
+	(void)dup2(conf.null_fd, STDOUT_FILENO);
+	(void)dup2(conf.null_fd, STDERR_FILENO);
 }
 
 void log_set_level(enum log_level max_level)
@@ -58,13 +68,29 @@ void log_set_tag(const char *tag)
 		snprintf(conf.tag, sizeof(conf.tag), "%s: ", tag);
 }
 
+/*
+ * Not syslog(3): it connects, so that a logger that was started again needs another socket of
+ * a process that can make none, and it reads the time zone's file. Loggers know the time.
+ */
+static void send_to_syslog(enum log_level level, const char *text)
+{
+	const struct sockaddr_un logger = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
+	char line[MESSAGE_MAX + TAG_MAX + 64];
+	int len;
+
+	len = snprintf(line, sizeof(line), "<%d>%s[%d]: %s%s", LOG_DAEMON | (int)level, conf.ident,
+		       (int)getpid(), conf.tag, text);
+	(void)sendto(conf.syslog_fd, line, (size_t)len, MSG_NOSIGNAL,
+		     (const struct sockaddr *)&logger, sizeof(logger));
+}
+
 static void emit(enum log_level level, const char *text)
 {
 	char line[MESSAGE_MAX + TAG_MAX + 32];
 	int len;
 
 	if (conf.targets & LOG_TARGET_SYSLOG)
-		syslog((int)level, "%s%s", conf.tag, text);
+		send_to_syslog(level, text);
 	if (!(conf.targets & LOG_TARGET_STDERR))
 		return;
 	/* One write a line: lines of several processes do not mix. */

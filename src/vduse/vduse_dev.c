@@ -282,9 +282,9 @@ static int dev_init(struct vduse_dev *dev, const struct vduse_dev_params *params
 	for (unsigned int i = 0; params->stats && i < dev->blk->queue_cnt; i++)
 		dev->recovered_before += params->stats[i].recovered;
 	r = vdev_new(&vdev_params, &dev->vdev);
-	if (r < 0)
-		return r;
-	return dev_adopt(dev);
+	if (r == 0 && params->confine)
+		r = params->confine(params->ctx);
+	return r < 0 ? r : dev_adopt(dev);
 }
 
 int vduse_dev_new(const struct vduse_dev_params *params, struct vduse_dev **ret_dev)

@@ -8,6 +8,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <linux/vduse.h>
+
+#include "vblk/util/compiler.h"
+
 static int kernel_open(void *ctx, const char *path, int flags)
 {
 	int fd;
@@ -77,3 +81,17 @@ const struct vduse_sys vduse_sys_kernel = {
 	.mmap = kernel_mmap,
 	.munmap = kernel_munmap,
 };
+
+const unsigned long *vduse_sys_ioctls(unsigned int *ret_cnt)
+{
+	/* Not those of /dev/vduse/control, nor VQ_SETUP: they make a device, not serve it. */
+	static const unsigned long requests[] = {
+		VDUSE_IOTLB_GET_FD,	     VDUSE_IOTLB_GET_INFO,   VDUSE_IOTLB_REG_UMEM,
+		VDUSE_IOTLB_DEREG_UMEM,	     VDUSE_DEV_GET_FEATURES, VDUSE_DEV_SET_CONFIG,
+		VDUSE_DEV_INJECT_CONFIG_IRQ, VDUSE_VQ_GET_INFO,	     VDUSE_VQ_SETUP_KICKFD,
+		VDUSE_VQ_INJECT_IRQ,
+	};
+
+	*ret_cnt = ARRAY_SIZE(requests);
+	return requests;
+}

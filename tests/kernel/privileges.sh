@@ -35,6 +35,13 @@ for pid in "$keeper" "$worker"; do
 		"core limit of $pid"
 	assert_eq "$(cat "/proc/$pid/oom_score_adj")" -1000 "oom_score_adj of $pid"
 done
+# Every thread of the worker has two filters (the keeper's and its own) and can add none.
+for task in "/proc/$worker/task"/*; do
+	assert_eq "$(awk '/^Seccomp:/ { print $2 } /^Seccomp_filters:/ { print $2 }' "$task/status" |
+		tr '\n' ' ')" "2 2 " "seccomp of thread ${task##*/} of the worker"
+done
+assert_eq "$(status "$keeper" Seccomp)" 2 "seccomp of the keeper"
+assert_eq "$(status "$keeper" Seccomp_filters)" 1 "filters of the keeper"
 # All that is private and can be written: nothing of it may be swapped out.
 for pid in "$keeper" "$worker"; do
 	assert_ge "$(status "$pid" VmLck)" 1000 "locked memory of $pid in kB"

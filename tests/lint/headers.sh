@@ -8,7 +8,7 @@
 
 cc=${CC:-cc}
 lint_needs "$cc" pkg-config
-read -ra packages <<<"$(pkg-config --cflags liburing libnl-genl-3.0 libcap-ng libsystemd jansson)"
+read -ra packages <<<"$(pkg-config --cflags liburing libnl-genl-3.0 libcap-ng libseccomp libsystemd jansson)"
 
 while IFS= read -r file; do
 	printf '#include "%s"\n#include "%s"\n' "$file" "$file" |

@@ -249,6 +249,9 @@ int bdev_hand_over(const struct bdev *bdev, struct bdev_handover *ret_handover) 
 int bdev_take_over(const struct bdev_params *params, const struct bdev_handover *handover,
 		   struct bdev **ret_bdev) VBLK_MUST_CHECK;
 
+/* All ioctl requests that queues make, for a list of what a process may do. Static. */
+const unsigned long *bdev_ioctls(unsigned int *ret_cnt);
+
 int bdev_queue_new(struct bdev *bdev, struct loop *loop, unsigned int depth,
 		   struct bdev_queue **ret_bq) VBLK_MUST_CHECK;
 void bdev_queue_free(struct bdev_queue *bq);

@@ -57,6 +57,7 @@ struct loop {
  * loop_init() - create the ring
  * @entries: submission queue size; the completion queue has four times as many
  *
+ * The ring takes the few operations that the product uses and no others.
  * Takes the fastest set-up flags that the kernel has (SINGLE_ISSUER and
  * DEFER_TASKRUN, else COOP_TASKRUN, else none) and registers the ring's own
  * descriptor where that works.

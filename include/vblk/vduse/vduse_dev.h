@@ -85,6 +85,8 @@ enum vduse_event {
  *             While the two differ the driver has to be told. NULL: it knows the capacity
  * @drain_deadline_ms: how long a reset may wait for backend I/O; below msg_timeout
  * @stuck_ms, @stats: as in struct vdev_params
+ * @confine: called once all threads exist, and before anything of a driver's is looked at;
+ *           -errno ends vduse_dev_new(). NULL: none
  * @event: @arg as the event says, else 0. May be called from within vduse_dev_new()
  */
 struct vduse_dev_params {
@@ -102,6 +104,7 @@ struct vduse_dev_params {
 	unsigned int stuck_ms;
 	struct stats_queue *stats;
 	bool sched_batch;
+	int (*confine)(void *ctx);
 	void (*event)(void *ctx, enum vduse_event event, int arg);
 	void *ctx;
 };
@@ -113,7 +116,7 @@ struct vduse_dev;
  * (this process succeeds a dead one), the rings taken over and served
  * The kernel is given the capacity, since a predecessor may have died while it changed, and the
  * driver is told if it was not before.
- * Return: 0; -ENOMEM; -errno of vdev_new(); -EPERM the kernel gave the device up.
+ * Return: 0; -ENOMEM; -errno of vdev_new() or of @confine; -EPERM the kernel gave the device up.
  */
 int vduse_dev_new(const struct vduse_dev_params *params,
 		  struct vduse_dev **ret_dev) VBLK_MUST_CHECK;

@@ -24,4 +24,7 @@ struct vduse_sys {
 
 extern const struct vduse_sys vduse_sys_kernel;
 
+/* All requests that a process makes of its device, for a list of what it may do. Static. */
+const unsigned long *vduse_sys_ioctls(unsigned int *ret_cnt);
+
 #endif
