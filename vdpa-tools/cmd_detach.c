@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "args.h"
@@ -139,6 +140,21 @@ static int call_detach(const struct device *device, bool force, int timeout_ms)
 	return r;
 }
 
+/* The daemon looks into the node, too, as a user whose it may not be: the kernel makes the
+ * node anew after a rebind, and a host without the udev rule leaves it to root. Who the user is
+ * says the VDUSE node, which only root can have given away. */
+static void give_node(const struct device *device)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/dev/vduse/%s", device->name);
+	if (!device->node[0] || lstat(path, &st) < 0 || !S_ISCHR(st.st_mode))
+		return;
+	if (lchown(device->node, st.st_uid, (gid_t)-1) < 0)
+		log_debug("cannot give %s to the user of the daemon", device->node);
+}
+
 static int detach_served(const struct device *device, bool force, int timeout_ms)
 {
 	json_int_t pid = device_int(device, "pid");
@@ -148,6 +164,7 @@ static int detach_served(const struct device *device, bool force, int timeout_ms
 	r = check_unused(device, force);
 	if (r)
 		return r;
+	give_node(device);
 	if (pid > 0)
 		pidfd = pidfd_open((pid_t)pid, 0);
 	r = call_detach(device, force, timeout_ms);
@@ -178,7 +195,8 @@ static int lock_run_dir(const struct device *device, int *ret_fd)
 static int remove_run_dir(const struct device *device)
 {
 	static const char *const files[] = { "control",	 "state.json", "state.json.new",
-					     "inflight", "stats",      "lock" };
+					     "inflight", "stats",      "rotational",
+					     "lock" };
 	char path[PATH_MAX];
 	int r;
 

@@ -116,8 +116,9 @@ static int open_notify(int *ret_fd, char *ret_env, size_t env_len)
 	return 0;
 }
 
-/* Anyone on the host may send to the socket; only our own user (root) is heard. */
-static bool is_from_us(struct msghdr *msg)
+/* Anyone on the host may send to the socket; only the process that we started is heard, which
+ * may have changed its user. The kernel vouches for the number of the sender. */
+static bool is_from(struct msghdr *msg, pid_t pid)
 {
 	struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
 	struct ucred cred;
@@ -125,10 +126,10 @@ static bool is_from_us(struct msghdr *msg)
 	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_CREDENTIALS)
 		return false;
 	memcpy(&cred, CMSG_DATA(cmsg), sizeof(cred));
-	return cred.uid == geteuid();
+	return cred.pid == pid;
 }
 
-static void read_notices(int fd, struct launch_notice *notice)
+static void read_notices(int fd, pid_t pid, struct launch_notice *notice)
 {
 	char text[4096];
 	/* No room for descriptors: the kernel closes those that somebody sends along. */
@@ -148,7 +149,7 @@ static void read_notices(int fd, struct launch_notice *notice)
 		if (n < 0)
 			return;
 		text[n] = '\0';
-		if (is_from_us(&msg))
+		if (is_from(&msg, pid))
 			launch_notice_parse(notice, text);
 	}
 }
@@ -198,7 +199,7 @@ static void wait_for_daemon(struct run *run, struct launch_notice *notice)
 			return;
 		read_signals(run);
 		/* After the look at the child: what it said before its end is not missed. */
-		read_notices(run->notify_fd, notice);
+		read_notices(run->notify_fd, run->pid, notice);
 	}
 }
 

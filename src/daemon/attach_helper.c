@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "privileges.h"
 #include "vblk/host/host_disk.h"
 #include "vblk/util/cleanup.h"
 #include "vblk/util/clock.h"
@@ -98,6 +99,19 @@ static void tune_disk(const char *disk, bool rotational)
 	tune(disk, "rotational", rotational ? "1" : "0");
 }
 
+/*
+ * The helper that detaches looks into the node, whether anybody uses it, and the daemon whose
+ * user it is then serves what is in it anyhow. The group stays, and with it what it may.
+ */
+static void give_node(const char *disk, uid_t uid)
+{
+	char node[HOST_NODE_MAX + 8];
+
+	snprintf(node, sizeof(node), "/dev/%s", disk);
+	if (lchown(node, uid, (gid_t)-1) < 0)
+		return;
+}
+
 static void attach(const struct helper_request *req, struct helper_result *res)
 {
 	struct vdpa_nl *nl;
@@ -125,6 +139,7 @@ static void attach(const struct helper_request *req, struct helper_result *res)
 		return;
 	}
 	tune_disk(res->disk, req->rotational);
+	give_node(res->disk, req->uid);
 }
 
 /* The kernel would write it out inside the detach, while the whole host waits. */
@@ -157,6 +172,13 @@ static void detach(const struct helper_request *req, struct helper_result *res)
 			fail(res, r, "/dev/%s is in use", res->disk);
 			return;
 		}
+		/* The kernel made the node anew, and no udev rule has given it to us. */
+		if (r == -EACCES) {
+			fail(res, r,
+			     "the daemon's user may not open /dev/%s to see whether it is in use: detach it with vblkctl",
+			     res->disk);
+			return;
+		}
 	}
 	if (!open_bus(&nl, res))
 		return;
@@ -168,17 +190,11 @@ static void detach(const struct helper_request *req, struct helper_result *res)
 	vdpa_nl_close(nl);
 }
 
-static VBLK_NORETURN void helper_main(const struct helper_request *req, int out_fd)
+/* The result goes to descriptor 3. */
+static VBLK_NORETURN void serve(const struct helper_request *req)
 {
 	struct helper_result res = { 0 };
 
-	/*
-	 * Keep nothing of the keeper's: stuck in the kernel, this process would
-	 * go on holding its locks after it.
-	 */
-	if (dup2(out_fd, 3) < 0)
-		_exit(1);
-	close_range(4, UINT_MAX, 0);
 	switch (req->op) {
 	case HELPER_ATTACH:
 		attach(req, &res);
@@ -191,6 +207,63 @@ static VBLK_NORETURN void helper_main(const struct helper_request *req, int out_
 		break;
 	}
 	_exit(write(3, &res, sizeof(res)) == sizeof(res) ? 0 : 1);
+}
+
+static VBLK_NORETURN void helper_main(const struct helper_request *req, int out_fd)
+{
+	/*
+	 * Keep nothing of the keeper's: stuck in the kernel, this process would
+	 * go on holding its locks after it.
+	 */
+	if (dup2(out_fd, 3) < 0)
+		_exit(1);
+	close_range(4, UINT_MAX, 0);
+	serve(req);
+}
+
+static VBLK_NORETURN void wait_and_attach(const struct helper_request *req, int out_fd, int go_fd)
+{
+	char word;
+
+	/* Above both targets, so that neither overwrites the other. */
+	out_fd = fcntl(out_fd, F_DUPFD, 5);
+	go_fd = fcntl(go_fd, F_DUPFD, 5);
+	if (out_fd < 0 || go_fd < 0 || dup2(out_fd, 3) < 0 || dup2(go_fd, 4) < 0)
+		_exit(1);
+	close_range(5, UINT_MAX, 0);
+	if (privileges_drop_attach_helper() < 0 || read(4, &word, 1) != 1)
+		_exit(1);
+	close(4);
+	serve(req);
+}
+
+int helper_prepare(const struct helper_request *req, int out_fd, int *ret_go_fd, pid_t *ret_pid)
+{
+	int fds[2], r;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	pid = fork();
+	r = -errno;
+	if (pid == 0)
+		wait_and_attach(req, out_fd, fds[0]);
+	close(fds[0]);
+	if (pid < 0) {
+		close(fds[1]);
+		return r;
+	}
+	*ret_go_fd = fds[1];
+	*ret_pid = pid;
+	return 0;
+}
+
+int helper_go(int go_fd)
+{
+	int r = write(go_fd, "", 1) == 1 ? 0 : -errno;
+
+	close(go_fd);
+	return r;
 }
 
 int helper_start(const struct helper_request *req, int out_fd, pid_t *ret_pid)

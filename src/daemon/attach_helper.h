@@ -24,6 +24,7 @@ enum helper_op {
 
 /**
  * struct helper_request - what to do
+ * @uid: whose the node of an attached disk shall be
  * @adopt: it is no error when the device is on the bus already
  * @force: detach without claiming the disk first
  * @rotational: what the disk's queue should say
@@ -31,6 +32,7 @@ enum helper_op {
 struct helper_request {
 	enum helper_op op;
 	const char *name;
+	uid_t uid;
 	bool adopt;
 	bool force;
 	bool rotational;
@@ -55,6 +57,16 @@ struct helper_result {
  *          helper died); the caller closes its copy
  */
 int helper_start(const struct helper_request *req, int out_fd, pid_t *ret_pid) VBLK_MUST_CHECK;
+
+/**
+ * helper_prepare() - fork an attach that stays root and begins at a word of its starter
+ * @ret_go_fd: owned; writing helper_go() to it starts the helper, closing it ends it. No other
+ *             process may keep a copy.
+ */
+int helper_prepare(const struct helper_request *req, int out_fd, int *ret_go_fd,
+		   pid_t *ret_pid) VBLK_MUST_CHECK;
+/* Return: 0; -errno: it is gone. Closes @go_fd. */
+int helper_go(int go_fd) VBLK_MUST_CHECK;
 
 /* Reads the result; a helper that died without one gives -ECHILD. Never blocks. */
 void helper_result_read(int fd, struct helper_result *ret_result);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "privileges.h"
 #include "vblk/bdev/bdev.h"
 #include "vblk/blk/blk_config.h"
 #include "vblk/util/log.h"
@@ -27,6 +28,7 @@
  * @check_config: only tell the mistakes in files
  * @handover_fd: record of the program that runs now, -1 = a start of its own
  * @handover_check: only say whether it could be taken over
+ * @user: to run as after the start; empty: PRIVILEGES_USER_DEFAULT where there is one
  * @seccomp: restrict system calls
  * @detached: started by vblkctl: log to syslog, to stderr only until ready
  */
@@ -43,6 +45,7 @@ struct vblkd_config {
 	enum vduse_umem umem;
 	uint32_t attach_timeout_s;
 	enum log_level log_level;
+	char user[PRIVILEGES_USER_MAX];
 	bool seccomp;
 	bool detached;
 	const char *config_file;

@@ -60,6 +60,8 @@ static int add_sources(struct keeper *keeper)
 		r = sd_event_add_signal(keeper->event, NULL, SIGTERM, on_signal, keeper);
 	if (r >= 0)
 		r = sd_event_add_signal(keeper->event, NULL, SIGINT, on_signal, keeper);
+	if (r >= 0)
+		r = keeper->event_fd = sd_event_get_fd(keeper->event);
 	return r < 0 ? r : 0;
 }
 
@@ -83,15 +85,23 @@ static int confine(const struct vblkd_config *config)
 	return r;
 }
 
+static void tell_user(const struct keeper *keeper)
+{
+	if (!keeper->config->user[0] && !keeper->user.uid)
+		log_info("there is no system user '" PRIVILEGES_USER_DEFAULT
+			 "': the daemon stays root, without its capabilities");
+}
+
 static int begin(struct keeper *keeper)
 {
 	int r;
 
 	r = privileges_prepare();
 	if (r >= 0)
-		r = privileges_drop_keeper();
+		r = privileges_drop_keeper(&keeper->user);
 	if (r < 0)
 		return log_errno(r, "cannot give up privileges");
+	tell_user(keeper);
 	r = confine(keeper->config);
 	if (r < 0)
 		return r;
@@ -124,6 +134,7 @@ static void init(struct keeper *keeper, const struct vblkd_config *config, char 
 		.listen_fd = -1,
 		.umem_fd = -1,
 		.link_fd = -1,
+		.attach_go_fd = -1,
 		.helper_fd = -1,
 		.resize = { .fd = -1 },
 		.trial_fd = -1,
@@ -139,6 +150,8 @@ int keeper_run(const struct vblkd_config *config, char **argv)
 	keeper.started_at = time(NULL);
 	find_program(&keeper);
 	r = keeper_setup(&keeper);
+	if (r == 0)
+		r = keeper_prepare_attach(&keeper);
 	if (r == 0)
 		r = begin(&keeper);
 	if (r == 0)

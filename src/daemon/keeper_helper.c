@@ -124,19 +124,74 @@ static void helper_not_started(struct keeper *keeper, int error)
 		keeper_retry_detach(keeper);
 }
 
-/* Watched before it exists: one that runs unwatched would never be known to have ended. */
-static int start_watched(struct keeper *keeper, const struct helper_request *req)
+static struct helper_request make_request(const struct keeper *keeper, enum helper_op op,
+					  bool force)
 {
+	return (struct helper_request){
+		.op = op,
+		.name = keeper->config->name,
+		.uid = keeper->user.uid,
+		.adopt = keeper->adopted,
+		.force = force,
+		.rotational = keeper->blk.limits.rotational,
+	};
+}
+
+int keeper_prepare_attach(struct keeper *keeper)
+{
+	const struct helper_request req = make_request(keeper, HELPER_ATTACH, false);
 	int fds[2], r;
 
 	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
-		return -errno;
+		return log_errno(-errno, "cannot make a pipe");
+	r = helper_prepare(&req, fds[1], &keeper->attach_go_fd, &keeper->attach_pid);
+	close(fds[1]);
 	keeper->helper_fd = fds[0];
+	if (r < 0)
+		log_errno(r, "cannot start a helper process");
+	return r;
+}
+
+static int watch(struct keeper *keeper)
+{
+	int r;
+
 	r = sd_event_add_io(keeper->event, &keeper->helper_source, keeper->helper_fd, EPOLLIN,
 			    on_helper, keeper);
 	if (r >= 0)
 		r = keeper_arm_timer(keeper, &keeper->helper_deadline, helper_limit_us(keeper),
 				     on_helper_late);
+	return r;
+}
+
+static int start_prepared(struct keeper *keeper)
+{
+	int r = watch(keeper);
+
+	keeper->helper_pid = keeper->attach_pid;
+	keeper->attach_pid = 0;
+	/* Without its word it ends, too. */
+	if (r < 0)
+		close(keeper->attach_go_fd);
+	else
+		r = helper_go(keeper->attach_go_fd);
+	keeper->attach_go_fd = -1;
+	if (r < 0)
+		forget_helper(keeper);
+	return r;
+}
+
+/* Watched before it exists: one that runs unwatched would never be known to have ended. */
+static int start_watched(struct keeper *keeper, const struct helper_request *req)
+{
+	int fds[2], r;
+
+	if (req->op == HELPER_ATTACH && keeper->attach_pid)
+		return start_prepared(keeper);
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	keeper->helper_fd = fds[0];
+	r = watch(keeper);
 	if (r >= 0)
 		r = helper_start(req, fds[1], &keeper->helper_pid);
 	close(fds[1]);
@@ -147,13 +202,7 @@ static int start_watched(struct keeper *keeper, const struct helper_request *req
 
 void keeper_start_helper(struct keeper *keeper, enum helper_op op, bool force)
 {
-	const struct helper_request req = {
-		.op = op,
-		.name = keeper->config->name,
-		.adopt = keeper->adopted,
-		.force = force,
-		.rotational = keeper->blk.limits.rotational,
-	};
+	const struct helper_request req = make_request(keeper, op, force);
 	int r;
 
 	keeper->state = op == HELPER_ATTACH ? KEEPER_ATTACHING : KEEPER_DETACHING;

@@ -22,6 +22,7 @@
 #include "inflight_file.h"
 #include "keeper.h"
 #include "link.h"
+#include "privileges.h"
 #include "resize.h"
 #include "run_dir.h"
 #include "stats_file.h"
@@ -65,9 +66,12 @@ struct keeper_resize {
 
 /**
  * struct keeper - one device
+ * @user: as which the keeper and its workers run
+ * @attach_pid, @attach_go_fd: the helper that attaches, while it waits for its word; 0, -1
  * @predecessor_ended: what it had open may be so for another moment
  * @umem_fd: memory of the device, which a new worker finds allocated; -1 = none
  * @adopted: the VDUSE device was there: a predecessor died
+ * @event_fd: of @event, which does not tell a child
  * @on_bus: as far as we know; the worker must live while it is set
  * @stop_pending: SIGTERM came; detach as soon as nobody uses the disk
  * @told_refused: why it could not be stopped, as it was logged last
@@ -89,6 +93,7 @@ struct keeper {
 	const struct vblkd_config *config;
 	struct blk_params blk;
 	struct bdev *bdev;
+	struct privileges_user user;
 	struct run_dir dir;
 	struct inflight_file inflight;
 	struct stats_file stats;
@@ -101,6 +106,7 @@ struct keeper {
 	bool predecessor_ended;
 
 	sd_event *event;
+	int event_fd;
 	enum keeper_state state;
 	bool on_bus;
 	bool stop_pending;
@@ -129,6 +135,8 @@ struct keeper {
 	sd_event_source *link_source;
 	sd_event_source *restart_source;
 
+	pid_t attach_pid;
+	int attach_go_fd;
 	pid_t helper_pid;
 	int helper_fd;
 	enum helper_op helper_op;
@@ -191,6 +199,8 @@ void keeper_on_resize_asked(struct keeper *keeper, const struct resize_request *
 void keeper_use_capacity(struct keeper *keeper, uint64_t capacity_bytes);
 
 /* keeper_helper.c */
+/* As root, for keeper_start_helper(HELPER_ATTACH) later. Logs. Return: 0 or -errno. */
+int keeper_prepare_attach(struct keeper *keeper) VBLK_MUST_CHECK;
 /* What comes of it goes to keeper_attach_done(), _flush_done() or _detach_done(). Logs. */
 void keeper_start_helper(struct keeper *keeper, enum helper_op op, bool force);
 

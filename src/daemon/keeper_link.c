@@ -177,8 +177,12 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int dev_fd, int link
 	close(keeper->dir.fd);
 	close(keeper->ctl_fd);
 	close(keeper->link_fd);
+	/* One epoll instance: a worker could take the keeper's sources off it. */
+	close(keeper->event_fd);
 	if (keeper->helper_fd >= 0)
 		close(keeper->helper_fd);
+	if (keeper->attach_go_fd >= 0)
+		close(keeper->attach_go_fd);
 	if (keeper->resize.fd >= 0)
 		close(keeper->resize.fd);
 	if (keeper->trial_fd >= 0)

@@ -61,6 +61,7 @@ int keeper_resume(struct keeper *keeper, const struct handover *handover)
 		return r;
 	}
 	keeper->dir = (struct run_dir){ .fd = h->run_dir_fd, .lock_fd = h->lock_fd, .path = path };
+	keeper->user = (struct privileges_user){ getuid(), getgid() };
 	keeper->ctl_fd = h->ctl_fd;
 	keeper->listen_fd = h->listen_fd;
 	keeper->umem_fd = h->umem_fd;

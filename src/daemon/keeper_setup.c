@@ -52,12 +52,43 @@ static int check_host(void)
 	return 0;
 }
 
+static int find_user(struct keeper *keeper)
+{
+	const char *name = keeper->config->user;
+	int r;
+
+	r = privileges_find_user(name[0] ? name : PRIVILEGES_USER_DEFAULT, &keeper->user);
+	if (r == -ENOENT && !name[0]) {
+		keeper->user = (struct privileges_user){ 0, 0 };
+		return 0;
+	}
+	if (!name[0])
+		name = PRIVILEGES_USER_DEFAULT;
+	if (r == -ENOENT)
+		log_error("there is no user '%s' (--user): make it, or leave out --user", name);
+	else if (r == -EINVAL)
+		log_error("user '%s' (--user) has root's group: give it one of its own", name);
+	else if (r < 0)
+		log_errno(r, "cannot look up user '%s'", name);
+	return r;
+}
+
 static int take_run_dir(struct keeper *keeper)
 {
+	const struct privileges_user *user = &keeper->user;
 	int pid = 0;
-	int r = run_dir_open(keeper->config->name, &keeper->dir, &pid);
+	int r = run_dir_give(keeper->config->name, user->uid, user->gid);
 
-	if (r == -EBUSY)
+	if (r == 0) {
+		privileges_begin_as(user);
+		r = run_dir_open(keeper->config->name, &keeper->dir, &pid);
+		privileges_end_as(user);
+	}
+	if (r == -EPERM)
+		log_error(
+			"the run directory of '%s' belongs to another user: start it with the --user that it had before",
+			keeper->config->name);
+	else if (r == -EBUSY)
 		log_error(
 			"a device named '%s' is running already (pid %d): choose another --name, or detach it first",
 			keeper->config->name, pid);
@@ -151,7 +182,9 @@ static int end_predecessor(struct keeper *keeper)
 	snprintf(path, sizeof(path), "/dev/vduse/%s", keeper->config->name);
 	if (access(path, F_OK) < 0)
 		return 0;
+	privileges_begin_as(&keeper->user);
 	r = inflight_file_check(keeper->dir.fd, keeper->config, device_id(keeper), why);
+	privileges_end_as(&keeper->user);
 	if (r < 0)
 		return cannot_adopt(keeper, r, why);
 	host_process_each_holder("", path, kill_leftover_worker, path);
@@ -182,8 +215,10 @@ static int adopt_device(struct keeper *keeper)
 	uint64_t capacity_bytes;
 	int r;
 
+	privileges_begin_as(&keeper->user);
 	r = inflight_file_adopt(keeper->dir.fd, keeper->config, &keeper->blk, device_id(keeper),
 				&keeper->inflight, &capacity_bytes, why);
+	privileges_end_as(&keeper->user);
 	if (r < 0)
 		return cannot_adopt(keeper, r, why);
 	use_recorded_capacity(keeper, capacity_bytes);
@@ -273,8 +308,10 @@ static int make_device(struct keeper *keeper)
 	r = set_knobs(keeper);
 	if (r < 0)
 		return r;
+	privileges_begin_as(&keeper->user);
 	r = inflight_file_create(keeper->dir.fd, keeper->config, &keeper->blk, device_id(keeper),
 				 &keeper->inflight);
+	privileges_end_as(&keeper->user);
 	if (r < 0)
 		return log_errno(r, "cannot make the record of requests in flight");
 	return setup_queues(keeper);
@@ -289,11 +326,35 @@ static void make_umem(struct keeper *keeper)
 		log_debug("no memory of our own for the device");
 }
 
+/* What others, and later keepers and workers, open. */
+static int give_to_user(struct keeper *keeper)
+{
+	const struct privileges_user *user = &keeper->user;
+	int r;
+
+	/* Also where it is root's again: an orphan may have been served as somebody else. */
+	r = vduse_ctl_give_dev(keeper->config->name, user->uid, user->gid);
+	if (r < 0)
+		return log_errno(r, "cannot give /dev/vduse/%s to user '%s'", keeper->config->name,
+				 keeper->config->user);
+	privileges_begin_as(user);
+	open_stats(keeper);
+	if (run_dir_note_rotational(&keeper->dir, keeper->blk.limits.rotational) < 0)
+		log_debug("udev is not told whether the disk is rotational");
+	r = run_dir_listen(&keeper->dir, &keeper->listen_fd);
+	privileges_end_as(user);
+	if (r < 0)
+		return log_errno(r, "cannot make the control socket in %s", keeper->dir.path);
+	return 0;
+}
+
 int keeper_setup(struct keeper *keeper)
 {
 	int r;
 
 	r = check_host();
+	if (r == 0)
+		r = find_user(keeper);
 	if (r == 0)
 		r = take_run_dir(keeper);
 	if (r == 0)
@@ -311,11 +372,7 @@ int keeper_setup(struct keeper *keeper)
 	if (vduse_ctl_get_attr(keeper->config->name, "bounce_size", &keeper->bounce_bytes) < 0)
 		keeper->bounce_bytes = BOUNCE_BYTES_DEFAULT;
 	make_umem(keeper);
-	open_stats(keeper);
-	r = run_dir_listen(&keeper->dir, &keeper->listen_fd);
-	if (r < 0)
-		return log_errno(r, "cannot make the control socket in %s", keeper->dir.path);
-	return 0;
+	return give_to_user(keeper);
 }
 
 static void destroy_device(struct keeper *keeper)

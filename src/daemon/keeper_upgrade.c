@@ -112,10 +112,15 @@ static int become(struct keeper *keeper)
 	r = new_argv(keeper, option, &argv);
 	if (r < 0)
 		return r;
+	r = privileges_keep_over_exec(true);
+	if (r < 0)
+		return r;
 	if (handover_keep_fds(&record, true) == 0 && fcntl(record_fd, F_SETFD, 0) == 0)
 		(void)execv(keeper->program, argv);
 	r = -errno;
-	/* As they were; what is open can be set. */
+	/* As they were; what is open can be set, and what is there can be given up. */
+	if (privileges_keep_over_exec(false) < 0)
+		log_warning("the capability of the keeper is still inheritable");
 	if (handover_keep_fds(&record, false) < 0)
 		log_warning("descriptors of '%s' are not close-on-exec", keeper->config->name);
 	return r;

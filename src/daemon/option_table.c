@@ -211,6 +211,14 @@ static int set_indirect(struct vblkd_config *config, const char *value)
 	return parse_on_off(value, &config->indirect);
 }
 
+static int set_user(struct vblkd_config *config, const char *value)
+{
+	if (!*value || strlen(value) >= sizeof(config->user))
+		return -EINVAL;
+	strcpy(config->user, value);
+	return 0;
+}
+
 static int set_seccomp(struct vblkd_config *config, const char *value)
 {
 	return parse_on_off(value, &config->seccomp);
@@ -252,6 +260,8 @@ const struct option_row option_rows[] = {
 	  "own the memory for data in flight (default auto: on with --direct)" },
 	{ "attach-timeout", OPTION_EVERYWHERE, "SECONDS", set_attach_timeout, "5 to 3600",
 	  "report a start that takes longer as failed (default 60)" },
+	{ "user", OPTION_EVERYWHERE, "NAME", set_user, "the name of a user",
+	  "run as this user after the start (default vblkd where there is one, else root)" },
 	{ "seccomp", OPTION_EVERYWHERE, "on|off", set_seccomp, "on or off",
 	  "restrict the system calls of the data path; off is for debugging (default on)" },
 	{ "log-level", OPTION_EVERYWHERE, "LEVEL", set_log_level, "error, warning, notice, info or debug",

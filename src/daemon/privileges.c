@@ -4,7 +4,10 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -45,22 +48,106 @@ int privileges_prepare(void)
 	return 0;
 }
 
-int privileges_drop_keeper(void)
+int privileges_find_user(const char *name, struct privileges_user *ret_user)
 {
-	capng_select_t sets = CAPNG_SELECT_ALL;
+	struct passwd pwd, *found = NULL;
+	char buf[4096];
+	int r;
 
-	capng_clear(CAPNG_SELECT_ALL);
-	if (capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET,
-			 CAP_NET_ADMIN) < 0)
-		return -EPERM;
-	/* After an upgrade the bounding set is inherited, and can only be left as it is. */
-	if (prctl(PR_CAPBSET_READ, CAP_SETPCAP, 0, 0, 0) == 0)
-		sets = CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT;
-	if (capng_apply(sets) < 0)
-		return -EPERM;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+	r = getpwnam_r(name, &pwd, buf, sizeof(buf), &found);
+	if (r)
+		return -r;
+	if (!found)
+		return -ENOENT;
+	if (pwd.pw_uid && !pwd.pw_gid)
+		return -EINVAL;
+	*ret_user = (struct privileges_user){ pwd.pw_uid, pwd.pw_gid };
+	return 0;
+}
+
+/* Who half changed would go on as somebody whom nobody thought of. */
+void privileges_begin_as(const struct privileges_user *user)
+{
+	if (geteuid() != user->uid && (setegid(user->gid) < 0 || seteuid(user->uid) < 0))
+		abort();
+}
+
+void privileges_end_as(const struct privileges_user *user)
+{
+	if (getuid() != user->uid && (seteuid(getuid()) < 0 || setegid(getgid()) < 0))
+		abort();
+}
+
+/* Capabilities are kept as far as they may be, but not in effect afterwards. */
+static int change_user(const struct privileges_user *user)
+{
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setgroups(0, NULL) < 0 ||
+	    setresgid(user->gid, user->gid, user->gid) < 0 ||
+	    setresuid(user->uid, user->uid, user->uid) < 0 ||
+	    prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
 		return -errno;
 	return 0;
+}
+
+static int add_capability(unsigned int capability)
+{
+	unsigned int sets = CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET;
+
+	return capng_update(CAPNG_ADD, (capng_type_t)sets, capability) < 0 ? -EPERM : 0;
+}
+
+/* After an upgrade the bounding set is inherited, and can only be left as it is. */
+static int apply_bounding_set(void)
+{
+	if (prctl(PR_CAPBSET_READ, CAP_SETPCAP, 0, 0, 0) == 0)
+		return 0;
+	return capng_apply(CAPNG_SELECT_BOUNDS) < 0 ? -EPERM : 0;
+}
+
+static int apply_last(void)
+{
+	if (capng_apply(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT) < 0)
+		return -EPERM;
+	/* A change of user sets it to what the host has for programs with set-user-ID. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return -errno;
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+int privileges_drop_keeper(const struct privileges_user *user)
+{
+	int r;
+
+	capng_clear(CAPNG_SELECT_ALL);
+	r = add_capability(CAP_NET_ADMIN);
+	if (r == 0)
+		r = apply_bounding_set();
+	if (r == 0 && user->uid != getuid())
+		r = change_user(user);
+	return r < 0 ? r : apply_last();
+}
+
+int privileges_drop_attach_helper(void)
+{
+	int r;
+
+	capng_clear(CAPNG_SELECT_ALL);
+	r = add_capability(CAP_NET_ADMIN);
+	if (r == 0)
+		r = add_capability(CAP_CHOWN);
+	if (r == 0)
+		r = apply_bounding_set();
+	return r < 0 ? r : apply_last();
+}
+
+int privileges_keep_over_exec(bool keep)
+{
+	capng_clear(CAPNG_SELECT_ALL);
+	if (add_capability(CAP_NET_ADMIN) < 0)
+		return -EPERM;
+	if (keep && capng_update(CAPNG_ADD, CAPNG_INHERITABLE | CAPNG_AMBIENT, CAP_NET_ADMIN) < 0)
+		return -EPERM;
+	return capng_apply(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT) < 0 ? -EPERM : 0;
 }
 
 int privileges_drop_worker(void)

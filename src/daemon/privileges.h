@@ -1,16 +1,49 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who may do what. Set up as root, then:
+ * Who may do what. Set up as root, then, as a user of the system's own:
  *
  *   keeper   CAP_NET_ADMIN (attach and detach on the vdpa bus), nothing else;
  *            reads no data and no control message of anyone but its worker
  *   helper   the keeper's, for one netlink call
  *   worker   no capability at all, and no way to get one back
+ *
+ * Only the helper that attaches is of root, forked before the keeper stops being it, with
+ * CAP_CHOWN besides: it binds the device, tunes the disk and gives its node to the user, who
+ * has to look into it before a detach. It ends when the disk is there.
+ *
+ * All files are open before the user changes: the image once for each queue, so that no
+ * restart or upgrade opens anything but /dev/vduse/NAME, which belongs to the user.
  */
 #ifndef VBLKD_PRIVILEGES_H
 #define VBLKD_PRIVILEGES_H
 
+#include <stdbool.h>
+#include <sys/types.h>
+
 #include "vblk/util/compiler.h"
+
+/* Who a device runs as, if nobody says otherwise and there is such a user. */
+#define PRIVILEGES_USER_DEFAULT "vblkd"
+#define PRIVILEGES_USER_MAX	64
+
+struct privileges_user {
+	uid_t uid;
+	gid_t gid;
+};
+
+/**
+ * privileges_find_user() - by name
+ * Return: 0; -ENOENT there is none; -EINVAL its group is root's, which is hardly meant;
+ *         other -errno.
+ */
+int privileges_find_user(const char *name, struct privileges_user *ret_user) VBLK_MUST_CHECK;
+
+/*
+ * In between, root makes and opens files as the user would: they belong to it, and nothing
+ * that it may have put in their place leads to what is not its own.
+ */
+void privileges_begin_as(const struct privileges_user *user);
+void privileges_end_as(const struct privileges_user *user);
 
 /**
  * privileges_prepare() - what needs root once and is inherited: memory lock limit, leave to
@@ -23,9 +56,17 @@
  */
 int privileges_prepare(void) VBLK_MUST_CHECK;
 
-/* Return: 0; -EPERM. Before threads exist: capabilities are a thread's. */
-int privileges_drop_keeper(void) VBLK_MUST_CHECK;
+/* Return: 0; -EPERM; other -errno. Before threads exist: capabilities are a thread's. */
+int privileges_drop_keeper(const struct privileges_user *user) VBLK_MUST_CHECK;
+/* The helper for an attach: stays root. */
+int privileges_drop_attach_helper(void) VBLK_MUST_CHECK;
 int privileges_drop_worker(void) VBLK_MUST_CHECK;
+
+/*
+ * Whether a program that the keeper executes has its capability, which one of root has
+ * anyhow. Return: 0 or -errno.
+ */
+int privileges_keep_over_exec(bool keep) VBLK_MUST_CHECK;
 
 /*
  * The kernel lets a real-time thread have half of its reserve of memory (vm.min_free_kbytes),

@@ -16,12 +16,42 @@
 #include "vblk/util/cleanup.h"
 
 #define LISTEN_BACKLOG 16
+#define DIR_MODE       0750
+/* Also for the group's members, who may talk to the daemon. */
+#define SOCKET_MODE 0660
+#define STATE_MODE  0640
+/* Each user that serves disks makes and removes its directories, and no other's. */
+#define SHARED_DIR_MODE 01770
+
+static const char *const files[] = { "control",	 "state.json", "state.json.new",
+				     "inflight", "stats",      "rotational",
+				     "lock" };
 
 static int make_dir(const char *path)
 {
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+	if (mkdir(path, DIR_MODE) < 0 && errno != EEXIST)
 		return -errno;
 	return 0;
+}
+
+static int open_dir(const char *path, int *ret_fd, struct stat *ret_st)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, ret_st) < 0) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+static bool others_can_write(const struct stat *st)
+{
+	return st->st_mode & (S_IWGRP | S_IWOTH);
 }
 
 /* A directory that somebody else could have put there, or can write to, is not used. */
@@ -29,16 +59,86 @@ static int open_own_dir(const char *path, int *ret_fd)
 {
 	_cleanup_close_ int fd = -1;
 	struct stat st;
+	int r;
 
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)))
+	r = open_dir(path, &fd, &st);
+	if (r < 0)
+		return r;
+	if (st.st_uid != geteuid() || others_can_write(&st))
 		return -EPERM;
 	*ret_fd = steal_fd(&fd);
 	return 0;
+}
+
+/* The one above; others may make what they like in it, if they must leave what is ours. */
+static int check_shared_dir(const char *path)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+	int r;
+
+	r = open_dir(path, &fd, &st);
+	if (r < 0)
+		return r;
+	if ((st.st_uid != geteuid() && st.st_uid != 0) || (st.st_mode & S_IWOTH))
+		return -EPERM;
+	return others_can_write(&st) && !(st.st_mode & S_ISVTX) ? -EPERM : 0;
+}
+
+static int give_shared_dir(const char *path, gid_t gid)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+	int r;
+
+	r = make_dir(path);
+	if (r == 0)
+		r = open_dir(path, &fd, &st);
+	if (r < 0)
+		return r;
+	if (st.st_uid != 0 || (st.st_mode & S_IWOTH))
+		return -EPERM;
+	/* In this order: never a moment for another group. */
+	if (fchmod(fd, 0700) < 0 || fchown(fd, 0, gid) < 0 || fchmod(fd, SHARED_DIR_MODE) < 0)
+		return -errno;
+	return 0;
+}
+
+/* Nobody but root can have put anything into it so far. */
+static int give_files(int dir_fd, uid_t uid, gid_t gid)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		if (fchownat(dir_fd, files[i], uid, gid, AT_SYMLINK_NOFOLLOW) < 0 &&
+		    errno != ENOENT)
+			return -errno;
+	return 0;
+}
+
+int run_dir_give(const char *name, uid_t uid, gid_t gid)
+{
+	_cleanup_free_ char *path = NULL;
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+	int r;
+
+	if (uid == 0)
+		return 0;
+	r = give_shared_dir(vblkd_run_dir(), gid);
+	if (r < 0)
+		return r;
+	if (asprintf(&path, "%s/%s", vblkd_run_dir(), name) < 0)
+		return -ENOMEM;
+	r = make_dir(path);
+	if (r == 0)
+		r = open_dir(path, &fd, &st);
+	if (r < 0 || st.st_uid == uid)
+		return r;
+	if (st.st_uid != 0 || others_can_write(&st))
+		return -EPERM;
+	r = give_files(fd, uid, gid);
+	if (r == 0 && (fchmod(fd, DIR_MODE) < 0 || fchown(fd, uid, gid) < 0))
+		r = -errno;
+	return r;
 }
 
 static int read_pid(int lock_fd)
@@ -84,13 +184,12 @@ static int lock_file(int dir_fd, int *ret_fd, int *ret_pid)
 int run_dir_open(const char *name, struct run_dir *ret_dir, int *ret_pid)
 {
 	struct run_dir dir = { .fd = -1, .lock_fd = -1 };
-	_cleanup_close_ int parent_fd = -1;
 	int r;
 
 	/* Who can write to the parent could put another directory in our place. */
 	r = make_dir(vblkd_run_dir());
 	if (r == 0)
-		r = open_own_dir(vblkd_run_dir(), &parent_fd);
+		r = check_shared_dir(vblkd_run_dir());
 	if (r < 0)
 		return r;
 	if (asprintf(&dir.path, "%s/%s", vblkd_run_dir(), name) < 0)
@@ -125,9 +224,6 @@ void run_dir_close(struct run_dir *dir)
 
 void run_dir_remove(struct run_dir *dir)
 {
-	static const char *const files[] = { "control",	 "state.json", "state.json.new",
-					     "inflight", "stats",      "lock" };
-
 	if (dir->fd >= 0) {
 		for (size_t i = 0; i < ARRAY_SIZE(files); i++)
 			(void)unlinkat(dir->fd, files[i], 0);
@@ -151,9 +247,22 @@ int run_dir_listen(const struct run_dir *dir, int *ret_fd)
 		return -errno;
 	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return -errno;
-	if (chmod(addr.sun_path, 0600) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
+	if (chmod(addr.sun_path, SOCKET_MODE) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
 		return -errno;
 	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+int run_dir_note_rotational(const struct run_dir *dir, bool rotational)
+{
+	int fd;
+
+	if (!rotational)
+		return unlinkat(dir->fd, "rotational", 0) < 0 && errno != ENOENT ? -errno : 0;
+	fd = openat(dir->fd, "rotational", O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	close(fd);
 	return 0;
 }
 
@@ -162,7 +271,7 @@ int run_dir_write_state(const struct run_dir *dir, const json_t *state)
 	_cleanup_close_ int fd = -1;
 
 	fd = openat(dir->fd, "state.json.new",
-		    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+		    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, STATE_MODE);
 	if (fd < 0)
 		return -errno;
 	if (json_dumpfd(state, fd, JSON_INDENT(2)) < 0 || dprintf(fd, "\n") < 0)

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /run/vblkd/NAME: what a device leaves for others to find. Only root gets in.
+ * /run/vblkd/NAME: what a device leaves for others to find. It belongs to the user as which
+ * the device runs; that user's group may look and use the socket. /run/vblkd is root's and
+ * sticky: each makes and removes what is its own there.
  *
  *   lock        locked by the keeper for its whole life
  *   control     the Varlink socket
  *   state.json  what the device is, for when nobody answers
+ *   rotational  empty; it is there when seeks of the backend take time (for udev)
  *   inflight    record of requests in flight, see inflight_file.h
  *   stats       counters, see stats_file.h
  */
@@ -12,7 +15,9 @@
 #define VBLKD_RUN_DIR_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "vblk/util/compiler.h"
 
@@ -25,6 +30,14 @@ struct run_dir {
 	int lock_fd;
 	char *path;
 };
+
+/**
+ * run_dir_give() - make the directory, if it is not there, for another user; as root
+ * What root made there earlier is given away, too: a disk that was served as root and is
+ * taken over as the user.
+ * Return: 0; -EPERM it is somebody else's; other -errno.
+ */
+int run_dir_give(const char *name, uid_t uid, gid_t gid) VBLK_MUST_CHECK;
 
 /**
  * run_dir_open() - make the directory and lock it
@@ -42,6 +55,9 @@ void run_dir_remove(struct run_dir *dir);
 
 /* Listening socket "control"; replaces a left-over one. Return: 0 and an owned descriptor. */
 int run_dir_listen(const struct run_dir *dir, int *ret_fd) VBLK_MUST_CHECK;
+
+/* For udev, who would be told by the kernel that each disk of ours is. Return: 0 or -errno. */
+int run_dir_note_rotational(const struct run_dir *dir, bool rotational) VBLK_MUST_CHECK;
 
 /* Replaces state.json at once, or leaves it as it was. Borrows @state. */
 int run_dir_write_state(const struct run_dir *dir, const json_t *state);

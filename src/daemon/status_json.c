@@ -148,6 +148,7 @@ static void add_config(json_t *obj, const struct vblkd_config *config, const str
 			    json_string(config->bdev.writethrough ? "writethrough" : "writeback"));
 	json_object_set_new(obj, "direct", json_boolean(limits->direct));
 	json_object_set_new(obj, "discard", json_boolean(limits->max_discard_bytes > 0));
+	json_object_set_new(obj, "user", json_string(config->user));
 	json_object_set_new(obj, "msg_timeout_s", json_integer(config->msg_timeout_s));
 }
 

@@ -171,6 +171,19 @@ int vduse_ctl_open_dev(const struct vduse_sys *sys, const char *name, int *ret_f
 	return 0;
 }
 
+int vduse_ctl_give_dev(const char *name, uid_t uid, gid_t gid)
+{
+	char path[PATH_LEN];
+	int n;
+
+	if (parse_device_name(name) < 0)
+		return -EINVAL;
+	n = snprintf(path, sizeof(path), "/dev/vduse/%s", name);
+	if (n < 0 || n >= PATH_LEN)
+		return -EINVAL;
+	return lchown(path, uid, gid) < 0 ? -errno : 0;
+}
+
 int vduse_ctl_setup_queues(const struct vduse_sys *sys, int dev_fd, const struct blk_params *blk)
 {
 	uint32_t i;

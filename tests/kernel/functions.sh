@@ -24,6 +24,8 @@ long=${VBLKD_LONG:-}
 
 # Own directory of the test, on tmpfs, removed at the end.
 work=$(mktemp -d /tmp/vblkd-test.XXXXXX)
+# The daemon's user runs programs from here (upgrade.sh), but is not to list it.
+chmod 711 "$work"
 disk=		# set by attach
 loop=		# set by make_loop
 cleanups=("rm -rf -- '$work'")

@@ -58,6 +58,8 @@ int vduse_ctl_get_attr(const char *name, const char *attr, uint64_t *ret_value) 
 int vduse_ctl_open_dev(const struct vduse_sys *sys, const char *name, int *ret_fd) VBLK_MUST_CHECK;
 
 /* VDUSE_VQ_SETUP for all queues; must precede the attach, once per device. */
+/* Makes /dev/vduse/NAME somebody's, who alone can open it then. Return: 0 or -errno. */
+int vduse_ctl_give_dev(const char *name, uid_t uid, gid_t gid) VBLK_MUST_CHECK;
 int vduse_ctl_setup_queues(const struct vduse_sys *sys, int dev_fd,
 			   const struct blk_params *blk) VBLK_MUST_CHECK;
 
