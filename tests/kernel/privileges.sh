@@ -1,6 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Who holds what: the worker nothing, the keeper CAP_NET_ADMIN, nobody dumps core.
+# timeout: 240
+# What each process holds, from /proc, as the table in vblkd(8) has it: user and groups, all five
+# sets of capabilities, no_new_privs, system call filters, limits, locked memory; and whose the
+# files are. At the start, after a worker's restart, after an upgrade; as user vblkd and as root.
 # shellcheck source=tests/kernel/functions.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/functions.sh"
 
@@ -13,42 +16,128 @@ status()
 	awk -v f="$2:" '$1 == f { print $2 }' "/proc/$1/status"
 }
 
-image=$(make_image 16M)
-attach priv --queues=2 "$image"
-keeper=$(state priv pid)
-worker=$(state priv worker_pid)
-not [ "$keeper" = "$worker" ] || fail "keeper and worker are one process"
+# caps PID: inheritable, permitted, effective, bounding, ambient
+caps()
+{
+	awk '/^Cap/ { printf "%s%s", sep, $2; sep = " " }' "$1/status"
+}
 
-for set in CapEff CapPrm CapInh CapAmb; do
-	for task in "/proc/$worker/task"/*; do
-		assert_eq "$(awk -v f="$set:" '$1 == f { print $2 }' "$task/status")" $NONE "worker $set"
+# check_process PID CAPS FILTERS: every thread of it
+check_process()
+{
+	local task
+
+	for task in "/proc/$1/task"/*; do
+		assert_eq "$(caps "$task")" "$2" "capabilities of ${task#/proc/}"
+		assert_eq "$(awk '/^(Uid|Gid):/ { print $2, $3, $4, $5 }' "$task/status" | tr '\n' ' ')" \
+			"$uid $uid $uid $uid $gid $gid $gid $gid " "user and group of ${task#/proc/}"
+		assert_eq "$(status "${task#/proc/}" Seccomp) $(status "${task#/proc/}" Seccomp_filters)" \
+			"$3" "system call filters of ${task#/proc/}"
+		assert_eq "$(status "${task#/proc/}" NoNewPrivs)" 1 "NoNewPrivs of ${task#/proc/}"
+		[ "$uid" = 0 ] || assert_eq "$(status "${task#/proc/}" Groups)" "" \
+			"other groups of ${task#/proc/}"
 	done
+	assert_eq "$(awk '/^Max core file size/ { print $5, $6 }' "/proc/$1/limits")" "0 0" \
+		"core limit of $1"
+	assert_eq "$(awk '/^Max locked memory/ { print $4, $5 }' "/proc/$1/limits")" \
+		"unlimited unlimited" "limit of locked memory of $1"
+	assert_eq "$(awk '/^Max realtime priority/ { print $4, $5 }' "/proc/$1/limits")" "1 1" \
+		"limit of real-time priority of $1"
+	assert_eq "$(cat "/proc/$1/oom_score_adj")" -1000 "oom_score_adj of $1"
+	# Not dumpable: nobody of the same user may trace it or read its memory.
+	assert_eq "$(stat -c %U "/proc/$1/mem")" root "owner of /proc/$1/mem"
+}
+
+# holds PID: files of the host that it has open, each once
+holds()
+{
+	find "/proc/$1/fd" -printf '%l\n' | grep '^/' | sort -u | tr '\n' ' '
+}
+
+# check NAME: all processes and files of it
+check()
+{
+	keeper=$(state "$1" pid)
+	worker=$(state "$1" worker_pid)
+	not [ "$keeper" = "$worker" ] || fail "keeper and worker are one process"
+	check_process "$keeper" "$NONE $NET_ADMIN $NET_ADMIN $NET_ADMIN $NONE" "${filters:-2 1}"
+	check_process "$worker" "$NONE $NONE $NONE $NET_ADMIN $NONE" "${filters:-2 2}"
+	assert_eq "$(holds "$keeper")" \
+		"/dev/null /dev/vduse/control $RUN_DIR/$1 $RUN_DIR/$1/lock $image " "files of the keeper"
+	assert_eq "$(holds "$worker")" "/dev/null /dev/vduse/$1 $image " "files of the worker"
+	assert_eq "$(stat -c '%a %u %g' "$RUN_DIR/$1" "$RUN_DIR/$1"/{control,state.json,inflight,lock} |
+		tr '\n' ' ')" "750 $uid $gid 660 $uid $gid 640 $uid $gid 600 $uid $gid 600 $uid $gid " \
+		"modes and owners of the run directory, socket, state, record, lock"
+	assert_eq "$(stat -c '%a %u' "$VDUSE_DIR/$1")" "600 $uid" "/dev/vduse/$1"
+	assert_eq "$(stat -c '%u' "$disk")" "$uid" "owner of $disk"
+	# All that is private and can be written: nothing of it may be swapped out.
+	for pid in "$keeper" "$worker"; do
+		wait_until 10 is_locked "$pid"
+	done
+}
+
+is_locked()
+{
+	[ "$(status "$1" VmLck)" -ge 1000 ] || return 1
+	! awk '/^[0-9a-f]+-/ { map = $0 } /^Rss:/ { rss = $2 }
+		/^VmFlags:/ && map ~ / rw-p / && rss && !/ lo( |$)/ { print map }' "/proc/$1/smaps" |
+		grep .
+}
+
+worker_is_new()
+{
+	local now
+
+	now=$(state "$1" worker_pid)
+	[ "$now" != 0 ] && [ "$now" != "$2" ] && [ "$(state "$1" state)" = ready ]
+}
+
+image=$(make_image 16M)
+chmod 600 "$image"
+users=(root)
+! getent passwd vblkd >/dev/null || users=(vblkd root)
+for user in "${users[@]}"; do
+	uid=$(id -u "$user")
+	gid=$(id -g "$user")
+	# vblkd is what it takes by itself.
+	options=()
+	[ "$user" = vblkd ] || options=(--user="$user")
+	attach priv --queues=2 "${options[@]}" "$image"
+	check priv
+	kill -KILL "$worker"
+	wait_until 30 worker_is_new priv "$worker"
+	dd if="$disk" of=/dev/null bs=4k count=1 iflag=direct status=none
+	check priv
+	# What the new program has it has from the old one, and not more.
+	old=$worker
+	vblkctl upgrade priv
+	wait_until 30 worker_is_new priv "$old"
+	check priv
+	detach priv
 done
-assert_eq "$(status "$keeper" CapEff)" $NET_ADMIN "keeper CapEff"
-assert_eq "$(status "$keeper" CapPrm)" $NET_ADMIN "keeper CapPrm"
-assert_eq "$(status "$keeper" CapBnd)" $NET_ADMIN "keeper CapBnd"
-assert_eq "$(status "$keeper" CapInh)" $NONE "keeper CapInh"
-assert_eq "$(status "$keeper" CapAmb)" $NONE "keeper CapAmb"
-for pid in "$keeper" "$worker"; do
-	assert_eq "$(status "$pid" NoNewPrivs)" 1 "NoNewPrivs of $pid"
-	assert_eq "$(awk '/^Max core file size/ { print $5, $6 }' "/proc/$pid/limits")" "0 0" \
-		"core limit of $pid"
-	assert_eq "$(cat "/proc/$pid/oom_score_adj")" -1000 "oom_score_adj of $pid"
+check_nothing_left 15
+
+# Members of the group may look, others may not.
+if [ "${users[0]}" = vblkd ]; then
+	attach priv --queues=2 "$image"
+	as=(setpriv --reuid=nobody --regid=nogroup)
+	"${as[@]}" --groups=vblkd vblkctl show priv | grep -q '^state: ready'
+	"${as[@]}" --groups=vblkd vblkctl list | grep -q '^priv .* ready'
+	"${as[@]}" --clear-groups vblkctl list 2>&1 | grep -q '^priv .* unknown'
+	not "${as[@]}" --clear-groups vblkctl show priv 2>/dev/null | grep '^state: ready'
+	detach priv
+fi
+
+# For debugging: nothing is filtered, and it is said.
+vblkd --name priv --queues=2 --seccomp=off "$image" 2>"$work/log" &
+wait_until 30 test -e "$RUN_DIR/priv/state.json"
+wait_until 30 test "$(state priv state)" = ready
+user=${users[0]}
+uid=$(id -u "$user")
+gid=$(id -g "$user")
+disk=$(state priv node)
+for pid in "$(state priv pid)" "$(state priv worker_pid)"; do
+	assert_eq "$(status "$pid" Seccomp)" 0 "seccomp of $pid with --seccomp=off"
 done
-# Every thread of the worker has two filters (the keeper's and its own) and can add none.
-for task in "/proc/$worker/task"/*; do
-	assert_eq "$(awk '/^Seccomp:/ { print $2 } /^Seccomp_filters:/ { print $2 }' "$task/status" |
-		tr '\n' ' ')" "2 2 " "seccomp of thread ${task##*/} of the worker"
-done
-assert_eq "$(status "$keeper" Seccomp)" 2 "seccomp of the keeper"
-assert_eq "$(status "$keeper" Seccomp_filters)" 1 "filters of the keeper"
-# All that is private and can be written: nothing of it may be swapped out.
-for pid in "$keeper" "$worker"; do
-	assert_ge "$(status "$pid" VmLck)" 1000 "locked memory of $pid in kB"
-	unlocked=$(awk '/^[0-9a-f]+-/ { map = $0 } /^Rss:/ { rss = $2 }
-		/^VmFlags:/ && map ~ / rw-p / && rss && !/ lo( |$)/ { print map }' "/proc/$pid/smaps")
-	assert_eq "$unlocked" "" "memory of $pid that is not locked"
-done
-assert_eq "$(stat -c '%a %U' "$RUN_DIR/priv" "$RUN_DIR/priv/control" | tr '\n' ' ')" \
-	"700 root 600 root " "modes of the run directory and socket"
+grep -q 'system calls are not restricted' "$work/log"
 detach priv
