@@ -523,7 +523,7 @@ suite_kernel()
 		return
 	fi
 	need_build_packages
-	need_packages e2fsprogs xfsprogs btrfs-progs fio dmsetup jq procps util-linux kmod
+	need_packages e2fsprogs xfsprogs btrfs-progs fio dmsetup jq procps util-linux kmod passwd udev
 	built release "${guest_programs[@]}" || return
 	logged vm-prepare tests/vm/prepare || { fail "no guest" "$logs/vm-prepare.log"; return; }
 	while IFS= read -r name; do

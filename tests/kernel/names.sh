@@ -7,7 +7,7 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/functions.sh"
 
 UDEVD=/lib/systemd/systemd-udevd
-requires_cmd udevadm sfdisk
+requires_cmd udevadm
 [ -x $UDEVD ] || skip "$UDEVD is not installed"
 requires_module vduse virtio_vdpa virtio_blk
 
@@ -64,7 +64,10 @@ wait_until 30 points /dev/vblkd/two "$disk"
 wait_until 30 points /dev/disk/by-id/virtio-SER-2 "$disk"
 
 # A program may use any of the names, and partitions have them as well.
-echo '2048,,' | sfdisk -q --no-reread --no-tell-kernel /dev/vblkd/two
+# One of 1 MiB at 1 MiB, as a table for DOS has it.
+printf '\0\0\0\0\x83\0\0\0\0\x08\0\0\0\x08\0\0' |
+	dd of=/dev/vblkd/two bs=1 seek=446 conv=notrunc status=none
+printf '\x55\xaa' | dd of=/dev/vblkd/two bs=1 seek=510 conv=notrunc status=none
 blockdev --rereadpt /dev/vblkd/two
 wait_until 30 points /dev/vblkd/two-part1 "${disk}1"
 assert_eq "$(vblkctl show /dev/vblkd/two | sed -n 's/^name: //p')" two "name of /dev/vblkd/two"
