@@ -14,6 +14,8 @@
 #   asan     the unit suite with the address and undefined behaviour sanitizers
 #   tsan     the unit suite with the thread sanitizer
 #   fuzz     each fuzz target for a while; NAME: a target
+#   package  Debian package and RPM, built, looked at and tried in the guest; NAME:
+#            deb, rpm, contents, lintian, in-guest
 #   kernel   real devices in a guest whose kernel has VDUSE; NAME: a test
 #
 #   --list              print the names of all suites and tests, run nothing
@@ -41,7 +43,7 @@ cd -- "$top" || exit 1
 build=$(realpath -m -- "${VBLKD_BUILD_DIR:-build}")
 logs=$build/test-logs
 guest_programs=(vblkd vblkctl lincheck hostile-driver log-replay mem-hog)
-all_suites=(build unit lint asan tsan fuzz kernel)
+all_suites=(build unit lint asan tsan fuzz package kernel)
 
 long=
 fuzz_seconds=
@@ -393,6 +395,56 @@ suite_fuzz()
 	! built fuzz "${targets[@]}" || run_fuzz "${names[@]}"
 }
 
+# ---- package ----
+
+# package_step NAME COMMAND...
+package_step()
+{
+	local name=$1
+
+	shift
+	wanted "$name" || return 0
+	: >"$logs/package-$name.log"
+	if logged "package-$name" "$@"; then
+		pass
+	else
+		fail "$name" "$logs/package-$name.log"
+	fi
+}
+
+# Upgrade, removal and purge with a disk in use, by dpkg and by rpm.
+package_in_guest()
+{
+	local dir=$build/package/guest
+
+	rm -rf -- "$dir"
+	tests/package/repack-deb.sh "$build"/package/deb/vblkd_*.deb "$dir" &&
+		cp -- "$build"/package/rpm/vblkd-[0-9]*"$(uname -m).rpm" "$dir/old.rpm" &&
+		tests/vm/run --smp 2 --mem 3072 --timeout 1500 -- \
+			bash tests/package/in-guest.sh "$dir"
+}
+
+suite_package()
+{
+	local dir=$build/package
+
+	need_build_packages
+	need_packages "${DEB_PACKAGES[@]}" "${RPM_PACKAGES[@]}" lintian fio jq e2fsprogs
+	mkdir -p -- "$dir"
+	# The others need what these two make.
+	filters[package]=${filters[package]:+${filters[package]}$'\n'deb$'\n'rpm}
+	package_step deb packaging/build-deb.sh "$dir/deb"
+	package_step rpm packaging/build-rpm.sh "$dir/rpm"
+	package_step contents bash tests/package/contents.sh "$dir"/deb/vblkd_*.deb \
+		"$dir"/rpm/vblkd-[0-9]*"$(uname -m).rpm"
+	package_step lintian lintian --allow-root --fail-on error,warning "$dir"/deb/*.changes
+	if [ "$(uname -m)" = x86_64 ]; then
+		package_step in-guest package_in_guest
+	else
+		skip in-guest "the guest is x86-64, this machine is not"
+	fi
+}
+
 # ---- kernel ----
 
 kernel_tests()
@@ -566,6 +618,7 @@ print_list()
 			done
 			;;
 		fuzz) fuzz_targets | sed 's/^/  /' ;;
+		package) printf '  %s\n' deb rpm contents lintian in-guest ;;
 		kernel) kernel_tests | sed 's/^/  /' ;;
 		esac
 	done
