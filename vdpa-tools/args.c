@@ -63,11 +63,13 @@ static int take_option(int argc, char **argv, int i, const struct arg_option *op
 		return 0;
 	}
 	if (option->flag) {
-		if (value) {
+		if (value && !option->value) {
 			(void)usage(argv[0], "no value belongs to option", option->name);
 			return 0;
 		}
 		*option->flag = true;
+		if (value)
+			*option->value = value;
 		return 1;
 	}
 	if (!value && i + 1 == argc) {
@@ -138,5 +140,16 @@ int args_parse_two(int argc, char **argv, const struct arg_option *options, size
 		return missing(argv[0], word);
 	*ret_word = found[0];
 	*ret_second = found[1];
+	return 0;
+}
+
+int args_parse_optional(int argc, char **argv, const struct arg_option *options, size_t option_cnt,
+			const char **ret_word)
+{
+	const char *found = NULL;
+
+	if (take_all(argc, argv, options, option_cnt, &found, 1) < 0)
+		return EXIT_USAGE;
+	*ret_word = found;
 	return 0;
 }

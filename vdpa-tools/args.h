@@ -9,7 +9,7 @@
 
 /**
  * struct arg_option - one option of a command, with its "--"
- * @flag: set to true; or @value: receives the argument. Exactly one of them.
+ * @flag: set to true; or @value: receives the argument. With both, an argument may follow "=".
  */
 struct arg_option {
 	const char *name;
@@ -33,5 +33,9 @@ int args_parse(int argc, char **argv, const struct arg_option *options, size_t o
 int args_parse_two(int argc, char **argv, const struct arg_option *options, size_t option_cnt,
 		   const char *word, const char **ret_word,
 		   const char **ret_second) VBLK_MUST_CHECK;
+
+/* The same for a command that needs none. @ret_word: NULL when it is not given */
+int args_parse_optional(int argc, char **argv, const struct arg_option *options, size_t option_cnt,
+			const char **ret_word) VBLK_MUST_CHECK;
 
 #endif

@@ -28,8 +28,11 @@ int cmd_attach(int argc, char **argv);
 int cmd_detach(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_list(int argc, char **argv);
+int cmd_log_level(int argc, char **argv);
+int cmd_metrics(int argc, char **argv);
 int cmd_resize(int argc, char **argv);
 int cmd_show(int argc, char **argv);
+int cmd_stats(int argc, char **argv);
 int cmd_upgrade(int argc, char **argv);
 
 #endif

@@ -25,6 +25,11 @@ static const struct command commands[] = {
 	  "    --json            the same as a JSON object\n" },
 	{ "list", cmd_list, "[--json]", "list all devices",
 	  "    --json            the same, and more, as a JSON array\n" },
+	{ "log-level", cmd_log_level, "NAME LEVEL", "change which messages a daemon writes",
+	  "  LEVEL is error, warning, notice, info or debug: the least important ones that are\n"
+	  "  written. It holds for the life of the device, over restarts and upgrades.\n" },
+	{ "metrics", cmd_metrics, "[NAME]", "print statistics for Prometheus",
+	  "  OpenMetrics text of all devices, or of NAME (a device's name or node).\n" },
 	{ "resize", cmd_resize, "[--force] NAME [SIZE]", "give a disk another size",
 	  "  NAME is a device's name or node (/dev/vda). SIZE (such as 20G) is the new size; an\n"
 	  "  image file that is shorter is grown to it. Without SIZE: as large as the image or\n"
@@ -35,6 +40,12 @@ static const struct command commands[] = {
 	{ "show", cmd_show, "[--json] NAME", "show everything known of a device",
 	  "  NAME is a device's name or node (/dev/vda).\n"
 	  "    --json            the same as a JSON object\n" },
+	{ "stats", cmd_stats, "[--json] [--watch[=SEC]] NAME", "show rates, latencies and depth",
+	  "  NAME is a device's name or node (/dev/vda), or 'all'. Figures are since the attach.\n"
+	  "    --watch[=SEC]     then, every SEC seconds (default 1), those since the report before,\n"
+	  "                      until Ctrl-C\n"
+	  "    --json            all counters and latency histograms as JSON; with --watch one line\n"
+	  "                      a report, always since the attach\n" },
 	{ "upgrade", cmd_upgrade, "NAME", "replace the running daemon by the installed one",
 	  "  NAME is a device's name or node (/dev/vda), which stays, also under load: I/O pauses\n"
 	  "  for some milliseconds. A new vblkd that cannot take over leaves everything as it was.\n" },
@@ -48,7 +59,7 @@ static void print_usage(FILE *f)
 	      "Commands:\n",
 	      f);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(f, "  %-8s %-32s %s\n", commands[i].name, commands[i].args,
+		fprintf(f, "  %-9s %-32s %s\n", commands[i].name, commands[i].args,
 			commands[i].help);
 	fputs("\n'vblkctl help COMMAND' or 'vblkctl COMMAND --help' tells more; so does "
 	      "vblkctl(8).\n",
