@@ -43,7 +43,7 @@ cd -- "$top" || exit 1
 build=$(realpath -m -- "${VBLKD_BUILD_DIR:-build}")
 logs=$build/test-logs
 guest_programs=(vblkd vblkctl lincheck hostile-driver log-replay mem-hog)
-all_suites=(build unit lint asan tsan fuzz package kernel)
+all_suites=(build unit lint asan tsan fuzz package kernel) python3-minimal
 
 long=
 fuzz_seconds=
@@ -575,7 +575,7 @@ suite_kernel()
 		return
 	fi
 	need_build_packages
-	need_packages e2fsprogs xfsprogs btrfs-progs fio dmsetup jq procps util-linux kmod passwd udev
+	need_packages e2fsprogs xfsprogs btrfs-progs fio dmsetup jq procps util-linux kmod passwd udev python3-minimal
 	built release "${guest_programs[@]}" || return
 	logged vm-prepare tests/vm/prepare || { fail "no guest" "$logs/vm-prepare.log"; return; }
 	while IFS= read -r name; do

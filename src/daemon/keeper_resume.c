@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "message_ids.h"
 #include "vblk/util/log.h"
 
 /* A worker that has not ended by then is killed: its successor finishes what it held. */
@@ -164,7 +165,8 @@ void keeper_upgrade_done(struct keeper *keeper, bool serving)
 {
 	keeper->upgrade = UPGRADE_NONE;
 	if (serving)
-		log_notice("upgraded to vblkd %s", VBLK_VERSION);
+		log_event(LOG_LEVEL_NOTICE, &(struct log_fields){ MESSAGE_UPGRADED, -1 },
+			  "upgraded to vblkd %s", VBLK_VERSION);
 	if (keeper->stop_pending && keeper_can_detach(keeper))
 		keeper_begin_detach(keeper, false, 0);
 }

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "message_ids.h"
 #include "privileges.h"
 #include "vblk/util/clock.h"
 #include "vblk/util/log.h"
@@ -131,7 +132,8 @@ void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed)
 		return;
 	if (keeper->upgrade == UPGRADE_START)
 		keeper_upgrade_done(keeper, false);
-	log_warning("the worker process %s %d; starting it again",
-		    killed ? "died of signal" : "ended with code", code);
+	log_event(LOG_LEVEL_WARNING, &(struct log_fields){ MESSAGE_WORKER_DIED, -1 },
+		  "the worker process %s %d; starting it again",
+		  killed ? "died of signal" : "ended with code", code);
 	schedule_restart(keeper, killed && code == SIGKILL);
 }

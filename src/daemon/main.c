@@ -22,6 +22,20 @@ static void fill_standard_fds(void)
 		close(fd);
 }
 
+/*
+ * The stream that systemd gives a service carries text alone, and whoever writes to it waits when
+ * nobody reads: the journal is told directly.
+ */
+static void choose_log_targets(bool detached)
+{
+	bool journal = (detached || log_stderr_is_journal()) && log_use_journal(NULL);
+
+	if (detached)
+		log_set_targets(LOG_TARGET_STDERR | LOG_TARGET_SYSLOG);
+	else if (journal)
+		log_set_targets(LOG_TARGET_SYSLOG);
+}
+
 static int run(const struct vblkd_config *config, char **argv)
 {
 	if (config->handover_check)
@@ -33,8 +47,7 @@ static int run(const struct vblkd_config *config, char **argv)
 	}
 	log_set_level(config->log_level);
 	log_set_tag(config->name);
-	if (config->detached)
-		log_set_targets(LOG_TARGET_STDERR | LOG_TARGET_SYSLOG);
+	choose_log_targets(config->detached);
 	return keeper_run(config, argv);
 }
 

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "message_ids.h"
 #include "privileges.h"
 #include "sandbox.h"
 #include "stuck.h"
@@ -39,7 +40,9 @@ static void stuck_log(const struct worker *worker, unsigned int queue_idx)
 	stuck_find(vduse_dev_vdev(worker->dev), STUCK_LOG_MS, &list);
 	/* It may have ended since the queue told of it. */
 	if (list.cnt)
-		log_warning(
+		log_event(
+			LOG_LEVEL_WARNING,
+			&(struct log_fields){ MESSAGE_BACKEND_STUCK, (int)queue_idx },
 			"queue %u: the backend does not finish its I/O: %s; 'vblkctl show %s' tells more",
 			queue_idx, stuck_text(&list, text), worker->params->config->name);
 }
@@ -97,7 +100,8 @@ static void on_event(void *ctx, enum vduse_event event, int arg)
 		struct vdev_queue_info info;
 
 		vdev_queue_info(vduse_dev_vdev(worker->dev), (unsigned int)arg, &info);
-		log_error(
+		log_event(
+			LOG_LEVEL_ERROR, &(struct log_fields){ MESSAGE_QUEUE_BROKEN, arg },
 			"queue %d stopped, the driver broke the rules of its ring: %s; a reset brings it back",
 			arg, vq_fault_str(info.fault));
 		return;
@@ -106,10 +110,12 @@ static void on_event(void *ctx, enum vduse_event event, int arg)
 		stuck_log(worker, (unsigned int)arg);
 		return;
 	case VDUSE_EVENT_QUEUE_UNSTUCK:
-		log_notice("queue %d: the backend has finished what it had for so long", arg);
+		log_event(LOG_LEVEL_NOTICE, &(struct log_fields){ MESSAGE_BACKEND_BACK, arg },
+			  "queue %d: the backend has finished what it had for so long", arg);
 		return;
 	case VDUSE_EVENT_QUEUE_UNUSABLE:
-		log_error(
+		log_event(
+			LOG_LEVEL_ERROR, &(struct log_fields){ MESSAGE_QUEUE_BROKEN, arg },
 			"queue %d stopped, the driver broke the rules: its ring has a wrong size or address or is not in the driver's memory; a reset brings it back",
 			arg);
 		return;
@@ -121,7 +127,8 @@ static void on_event(void *ctx, enum vduse_event event, int arg)
 			log_errno(arg, "cannot map the driver's rings, so no I/O is served");
 		return;
 	case VDUSE_EVENT_BROKEN:
-		log_error(
+		log_event(
+			LOG_LEVEL_ERROR, &(struct log_fields){ MESSAGE_DEVICE_BROKEN, -1 },
 			"the kernel gave the device up because a control message was not answered within %u s; detach it with: vblkctl detach --force %s",
 			worker->params->config->msg_timeout_s, worker->params->config->name);
 		return;

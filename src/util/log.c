@@ -11,8 +11,11 @@
 #include <syslog.h>
 #include <unistd.h>
 
-#define TAG_MAX	    96
-#define MESSAGE_MAX 1024
+#include "log_journal.h"
+
+#define JOURNAL_PATH "/run/systemd/journal/socket"
+#define TAG_MAX	     96
+#define MESSAGE_MAX  1024
 
 /* Set before threads exist, then only read, except the level (one word). */
 static struct {
@@ -22,6 +25,7 @@ static struct {
 	int syslog_fd;
 	int null_fd;
 	char tag[TAG_MAX];
+	struct sockaddr_un journal; /* path "": there is none */
 } conf = {
 	.ident = "vblkd",
 	.targets = LOG_TARGET_STDERR,
@@ -47,6 +51,11 @@ void log_set_targets(unsigned int targets)
 	conf.null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 }
 
+bool log_use_journal(const char *path)
+{
+	return journal_find(path ? path : JOURNAL_PATH, &conf.journal) == 0;
+}
+
 void log_leave_terminal(void)
 {
 	log_set_targets(LOG_TARGET_SYSLOG);
@@ -65,7 +74,7 @@ void log_set_tag(const char *tag)
 {
 	conf.tag[0] = '\0';
 	if (tag)
-		snprintf(conf.tag, sizeof(conf.tag), "%s: ", tag);
+		snprintf(conf.tag, sizeof(conf.tag), "%s", tag);
 }
 
 /*
@@ -78,19 +87,36 @@ static void send_to_syslog(enum log_level level, const char *text)
 	char line[MESSAGE_MAX + TAG_MAX + 64];
 	int len;
 
-	len = snprintf(line, sizeof(line), "<%d>%s[%d]: %s%s", LOG_DAEMON | (int)level, conf.ident,
-		       (int)getpid(), conf.tag, text);
+	len = snprintf(line, sizeof(line), "<%d>%s[%d]: %s%s%s", LOG_DAEMON | (int)level,
+		       conf.ident, (int)getpid(), conf.tag, conf.tag[0] ? ": " : "", text);
 	(void)sendto(conf.syslog_fd, line, (size_t)len, MSG_NOSIGNAL,
 		     (const struct sockaddr *)&logger, sizeof(logger));
 }
 
-static void emit(enum log_level level, const char *text)
+static const struct log_fields no_fields = { .queue = -1 };
+
+static void emit_to_system(const struct journal_msg *msg)
 {
-	char line[MESSAGE_MAX + TAG_MAX + 32];
+	if (conf.journal.sun_path[0] && journal_send(conf.syslog_fd, &conf.journal, msg) == 0)
+		return;
+	send_to_syslog(msg->level, msg->text);
+}
+
+static void emit(enum log_level level, const struct log_fields *fields, int err, const char *text)
+{
+	const struct journal_msg msg = {
+		.level = level,
+		.ident = conf.ident,
+		.device = conf.tag[0] ? conf.tag : NULL,
+		.text = text,
+		.fields = *fields,
+		.err = err,
+	};
+	char line[MESSAGE_MAX + 64];
 	int len;
 
 	if (conf.targets & LOG_TARGET_SYSLOG)
-		send_to_syslog(level, text);
+		emit_to_system(&msg);
 	if (!(conf.targets & LOG_TARGET_STDERR))
 		return;
 	/* One write a line: lines of several processes do not mix. */
@@ -134,7 +160,20 @@ void log_msg(enum log_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	emit(level, text);
+	emit(level, &no_fields, 0, text);
+}
+
+void log_event(enum log_level level, const struct log_fields *fields, const char *fmt, ...)
+{
+	char text[MESSAGE_MAX];
+	va_list ap;
+
+	if (!log_level_is_on(level))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	emit(level, fields, 0, text);
 }
 
 int log_errno(int err, const char *fmt, ...)
@@ -152,6 +191,6 @@ int log_errno(int err, const char *fmt, ...)
 	len = strlen(text);
 	snprintf(text + len, sizeof(text) - len, ": %s",
 		 strerror_r(err < 0 ? -err : err, reason, sizeof(reason)));
-	emit(LOG_LEVEL_ERROR, text);
+	emit(LOG_LEVEL_ERROR, &no_fields, err < 0 ? err : -err, text);
 	return err;
 }

@@ -23,6 +23,7 @@ CALLS = {
     "log_error": False,
     "log_warning": False,
     "log_notice": False,
+    "log_event": False,
     "log_errno": True,
     "bdev_why": False,
     "refuse": False,

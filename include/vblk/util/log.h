@@ -20,6 +20,16 @@ enum log_level {
 	LOG_LEVEL_DEBUG = 7,
 };
 
+/**
+ * struct log_fields - facts of a message beside its text, for the journal
+ * @message_id: 32 hexadecimal digits that are those of every message of its kind, or NULL
+ * @queue: index of the queue that it is about, or -1
+ */
+struct log_fields {
+	const char *message_id;
+	int queue;
+};
+
 /* Bit mask of where messages go. */
 enum log_target {
 	LOG_TARGET_STDERR = 1,
@@ -33,6 +43,16 @@ enum log_target {
  */
 void log_setup(const char *ident, unsigned int targets, enum log_level max_level);
 void log_set_targets(unsigned int targets);
+/*
+ * Where LOG_TARGET_SYSLOG leads to: the journal's socket @path (NULL: systemd's) if there is one,
+ * else syslog(3). The journal gets fields: MESSAGE, PRIORITY, SYSLOG_IDENTIFIER, VBLKD_DEVICE (the
+ * tag), and VBLKD_QUEUE, MESSAGE_ID, ERRNO where they apply. A journal that does not read loses
+ * messages; nobody waits for it.
+ * Return: is there one?
+ */
+bool log_use_journal(const char *path);
+/* Does systemd say, by JOURNAL_STREAM, that standard error is read by its journal? */
+bool log_stderr_is_journal(void);
 /* Only syslog from now on, and standard output and error lead nowhere. */
 void log_leave_terminal(void);
 void log_set_level(enum log_level max_level);
@@ -46,6 +66,10 @@ int log_level_parse(const char *name, enum log_level *ret_level) VBLK_MUST_CHECK
 void log_set_tag(const char *tag);
 
 void log_msg(enum log_level level, const char *fmt, ...) VBLK_PRINTF(2, 3);
+
+/* The same with @fields. */
+void log_event(enum log_level level, const struct log_fields *fields, const char *fmt, ...)
+	VBLK_PRINTF(3, 4);
 
 /* Logs "<message>: <strerror(-err)>" at error level and returns @err. */
 int log_errno(int err, const char *fmt, ...) VBLK_PRINTF(2, 3);
