@@ -42,8 +42,8 @@ cd -- "$top" || exit 1
 . packaging/install-packages.sh
 build=$(realpath -m -- "${VBLKD_BUILD_DIR:-build}")
 logs=$build/test-logs
-guest_programs=(vblkd vblkctl lincheck hostile-driver log-replay mem-hog)
-all_suites=(build unit lint asan tsan fuzz package kernel) python3-minimal
+guest_programs=(vblkd vblkctl lincheck hostile-driver log-replay mem-hog openmetrics-check)
+all_suites=(build unit lint asan tsan fuzz package kernel)
 
 long=
 fuzz_seconds=
