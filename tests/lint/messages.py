@@ -101,6 +101,14 @@ def heads():
     return found
 
 
+def heads_without_answer():
+    """Heads of a list's last entries that no text follows."""
+    lines = pathlib.Path(PAGE).read_text().splitlines()
+    for number, line in enumerate(lines[:-1], 1):
+        if line.startswith(".It Sy") and lines[number] == ".El":
+            yield "%s:%d: no answer: %s" % (PAGE, number, line[len(".It Sy "):])
+
+
 def main():
     source = messages()
     if sys.argv[1:] == ["--list"]:
@@ -121,6 +129,9 @@ def main():
         if text not in source:
             print("%s: no message says so (any more): %s" % (where, text))
             findings += 1
+    for line in heads_without_answer():
+        print(line)
+        findings += 1
     print("%d findings" % findings if findings else "clean")
     return 1 if findings else 0
 
