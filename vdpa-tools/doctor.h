@@ -25,6 +25,9 @@ enum doctor_verdict {
 	DOCTOR_PROBLEM, /* no disk can be made, or one needs a hand */
 };
 
+/* Who daemons run as, if there is such a user. */
+#define DOCTOR_USER "vblkd"
+
 /* A result that could not be had: not asked, as it needs root or something else first. */
 #define DOCTOR_NOT_ASKED 1
 
@@ -37,6 +40,7 @@ enum doctor_verdict {
  * @netlink: 0 the vdpa bus offers VDUSE block devices; -ENODEV it does not; -ETIMEDOUT no
  *           answer; other -errno; DOCTOR_NOT_ASKED
  * @has_program: the program vblkd is there
+ * @has_user: so is the user that daemons run as, with @user_gid
  */
 struct doctor_facts {
 	uid_t euid;
@@ -49,6 +53,8 @@ struct doctor_facts {
 	struct vduse_probe vduse;
 	int netlink;
 	bool has_program;
+	bool has_user;
+	gid_t user_gid;
 };
 
 /* May take seconds when generic netlink hangs. */

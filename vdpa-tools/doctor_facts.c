@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/virtio_ids.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,8 +105,11 @@ void doctor_gather(struct doctor_facts *ret_facts)
 		.netlink = DOCTOR_NOT_ASKED,
 	};
 	unsigned int missing = host_missing_modules("");
+	const struct passwd *user = getpwnam(DOCTOR_USER);
 	char path[PATH_MAX];
 
+	facts.has_user = user != NULL;
+	facts.user_gid = user ? user->pw_gid : 0;
 	(void)getrlimit(RLIMIT_NOFILE, &facts.nofile);
 	(void)getrlimit(RLIMIT_MEMLOCK, &facts.memlock);
 	facts.ring = loop_probe(facts.ring_missing, sizeof(facts.ring_missing));

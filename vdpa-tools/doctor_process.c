@@ -16,10 +16,14 @@ static const struct {
 	unsigned int cap;
 	const char *name;
 	const char *what_for;
+	bool for_user; /* only to become the daemons' user */
 } caps[] = {
-	{ CAP_NET_ADMIN, "CAP_NET_ADMIN", "attaches to the vdpa bus" },
-	{ CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE", "raises the limit of locked memory" },
-	{ CAP_SETPCAP, "CAP_SETPCAP", "gives the other capabilities up" },
+	{ CAP_NET_ADMIN, "CAP_NET_ADMIN", "attaches to the vdpa bus", false },
+	{ CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE", "raises the limit of locked memory", false },
+	{ CAP_SETPCAP, "CAP_SETPCAP", "gives the other capabilities up", false },
+	{ CAP_SETUID, "CAP_SETUID", "becomes the user " DOCTOR_USER, true },
+	{ CAP_SETGID, "CAP_SETGID", "becomes the user " DOCTOR_USER, true },
+	{ CAP_CHOWN, "CAP_CHOWN", "gives nodes to the user " DOCTOR_USER, true },
 };
 
 static bool has_cap(const struct doctor *doctor, unsigned int cap)
@@ -56,7 +60,7 @@ static void check_user(struct doctor *doctor)
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(caps); i++) {
-		if (has_cap(doctor, caps[i].cap))
+		if (has_cap(doctor, caps[i].cap) || (caps[i].for_user && !doctor->facts->has_user))
 			continue;
 		doctor_say(doctor, DOCTOR_PROBLEM, "user",
 			   "%s is missing, which %s: give it to this container", caps[i].name,
@@ -70,9 +74,14 @@ static void check_user(struct doctor *doctor)
 			"host");
 		complete = false;
 	}
-	if (complete)
-		doctor_say(doctor, DOCTOR_OK, "user",
-			   "root, with all capabilities that are needed");
+	if (complete && doctor->facts->has_user)
+		doctor_say(
+			doctor, DOCTOR_OK, "user",
+			"root, with all capabilities that are needed; daemons run as " DOCTOR_USER);
+	else if (complete)
+		doctor_say(doctor, DOCTOR_WARNING, "user",
+			   "there is no user " DOCTOR_USER ", so daemons run as root: make it with "
+			   "'systemd-sysusers', or 'useradd -r " DOCTOR_USER "'");
 }
 
 static void check_limits(struct doctor *doctor)
@@ -127,7 +136,8 @@ static void check_io_uring(struct doctor *doctor)
 	if (disabled >= 2 || (disabled == 1 && group < 0))
 		doctor_say(doctor, DOCTOR_PROBLEM, "io_uring",
 			   "it is switched off: run 'sysctl kernel.io_uring_disabled=0'");
-	else if (disabled == 1)
+	else if (disabled == 1 &&
+		 group != (int64_t)(doctor->facts->has_user ? doctor->facts->user_gid : 0))
 		doctor_say(doctor, DOCTOR_WARNING, "io_uring",
 			   "only group %" PRId64
 			   " may use it, so vblkd must be in that group: check "

@@ -55,6 +55,8 @@ static void setup(void)
 		.memlock = { .rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY },
 		.vduse = { .umem = true },
 		.has_program = true,
+		.has_user = true,
+		.user_gid = 997,
 	};
 	memset(devices, 0, sizeof(devices));
 	doctor = (struct doctor){ .root = root, .facts = &facts, .devices = devices };
@@ -131,7 +133,7 @@ START_TEST(good_host_has_only_good_lines)
 		"ok       vduse     devices can be made; interface version 0 of 0 to 0\n"
 		"ok       umem      data in flight can be in memory of vblkd's own (--umem)\n"
 		"ok       netlink   the vdpa bus takes VDUSE block devices\n"
-		"ok       user      root, with all capabilities that are needed\n"
+		"ok       user      root, with all capabilities that are needed; daemons run as vblkd\n"
 		"ok       limits    open files and locked memory are enough, or raised at the start\n"
 		"ok       io_uring  rings can be made, every operation is known\n"
 		"ok       memory    the kernel keeps enough free, also for swap on a disk\n"
@@ -192,6 +194,9 @@ START_TEST(io_uring_for_one_group_is_a_warning)
 	put("/proc/sys/kernel/io_uring_disabled", "1\n");
 	put("/proc/sys/kernel/io_uring_group", "998\n");
 	expect("io_uring", "warning", "only group 998");
+	facts.user_gid = 998;
+	examine();
+	ck_assert_int_eq(doctor.worst, DOCTOR_OK);
 }
 END_TEST
 
@@ -245,12 +250,21 @@ START_TEST(missing_umem_is_a_warning)
 }
 END_TEST
 
-static const unsigned int needed_caps[] = { CAP_NET_ADMIN, CAP_SYS_RESOURCE, CAP_SETPCAP };
+static const unsigned int needed_caps[] = { CAP_NET_ADMIN, CAP_SYS_RESOURCE, CAP_SETPCAP,
+					    CAP_SETUID,	   CAP_SETGID,	     CAP_CHOWN };
 
 START_TEST(missing_capability_is_a_problem)
 {
 	facts.caps &= ~(1ull << needed_caps[_i]);
 	expect("user", "problem", "CAP_");
+}
+END_TEST
+
+START_TEST(missing_user_is_a_warning_and_needs_less)
+{
+	facts.has_user = false;
+	facts.caps &= ~(1ull << CAP_SETUID | 1ull << CAP_SETGID | 1ull << CAP_CHOWN);
+	expect("user", "warning", "daemons run as root");
 }
 END_TEST
 
@@ -336,6 +350,7 @@ int main(void)
 	tcase_add_test(tc, vduse_that_refuses_is_a_problem);
 	tcase_add_test(tc, missing_umem_is_a_warning);
 	tcase_add_loop_test(tc, missing_capability_is_a_problem, 0, ARRAY_SIZE(needed_caps));
+	tcase_add_test(tc, missing_user_is_a_warning_and_needs_less);
 	tcase_add_test(tc, without_root_only_that_is_a_problem);
 	tcase_add_test(tc, few_open_files_are_a_warning);
 	tcase_add_test(tc, missing_program_is_a_problem);
