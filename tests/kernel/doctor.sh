@@ -34,9 +34,14 @@ finds_orphan()
 }
 
 examine 0
-for check in kernel modules vduse umem netlink user limits io_uring program; do
+for check in kernel modules vduse umem netlink limits io_uring program; do
 	says "^ok +$check "
 done
+if getent passwd vblkd >/dev/null; then
+	says '^ok +user .*daemons run as vblkd'
+else
+	says '^warning +user .*systemd-sysusers'
+fi
 check_nothing_left 15
 assert_eq "$(vblkctl doctor --json | jq -r '.checks | length')" \
 	"$(grep -cE '^(ok|warning|problem) ' "$work/out")" "lines of --json"
