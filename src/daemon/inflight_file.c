@@ -282,7 +282,7 @@ int inflight_file_check(int dir_fd, const struct vblkd_config *config, uint64_t 
 {
 	_cleanup_close_ int fd = -1;
 	struct inflight_identity want;
-	struct inflight_header found;
+	struct inflight_header found = { .device_id = 0 };
 	const char *wrong;
 	int r;
 
@@ -303,7 +303,7 @@ int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const str
 			uint64_t *ret_capacity_bytes, char why[BDEV_WHY_MAX])
 {
 	_cleanup_close_ int fd = -1;
-	struct inflight_header want, found;
+	struct inflight_header want, found = { .device_id = 0 };
 	const char *wrong;
 	struct stat st;
 	int r;
