@@ -197,16 +197,29 @@ end_fio
 
 # ---- the pause ----
 
-# An old worker that does not hand over is killed after 2 s. On a busy machine one
-# may be late, but not one after the other.
-upgrade_ms=2000
-for ((i = 0; i < 4 && ${upgrade_ms%.*} > 1999; i++)); do
-	upgrade_ms=$(gap vblkctl upgrade up)
-done
+upgrade_ms=$(gap vblkctl upgrade up)
 kill_ms=$(gap kill_worker)
 printf 'longest pause: upgrade %s ms, SIGKILL %s ms, the first is %d %% of the second\n' \
 	"$upgrade_ms" "$kill_ms" "$(jq -n "$upgrade_ms / $kill_ms * 100 | round")"
-assert_le "${upgrade_ms%.*}" 1999 "pause of an upgrade in ms"
+
+# An old worker that does not hand over is killed after 2 s. On a very busy machine
+# one may be that late, but not each: in the foreground, to see what the log says.
+vblkd --name late "$(make_image 16M late.img)" >"$work/late.log" 2>&1 </dev/null &
+late_pid=$!
+cleanup_fn "vblkctl detach --force late; kill $late_pid"
+late_is_ready()
+{
+	[ "$(state late state)" = ready ]
+}
+wait_until 60 late_is_ready
+for ((i = 0; i < 4; i++)); do
+	vblkctl upgrade late || :
+done
+done_cnt=$(grep -c 'upgraded to' "$work/late.log" || :)
+late_cnt=$(grep -c 'did not end in time' "$work/late.log" || :)
+assert_ge "$done_cnt" $((late_cnt + 1)) "upgrades, with $late_cnt workers that ended late"
+vblkctl detach late
+wait $late_pid
 
 # ---- killed in the middle ----
 
