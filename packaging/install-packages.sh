@@ -7,7 +7,7 @@
 # shellcheck disable=SC2034 # used by those who source this
 {
 BUILD_PACKAGES=(cmake ninja-build gcc libc6-dev pkgconf libnl-3-dev libnl-genl-3-dev
-	liburing-dev libcap-ng-dev libseccomp-dev libsystemd-dev libjansson-dev libini-config-dev)
+	liburing-dev libcap-ng-dev libseccomp-dev libsystemd-dev libjansson-dev libini-config-dev systemtap-sdt-dev)
 DEB_PACKAGES=(debhelper dpkg-dev fakeroot systemd)
 RPM_PACKAGES=(rpm systemd)
 DEMO_PACKAGES=(e2fsprogs util-linux mount kmod)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "blk_account.h"
+#include "blk_probe.h"
 #include "vblk/blk/blk_req.h"
 #include "vblk/util/clock.h"
 #include "vblk/util/math.h"
@@ -40,6 +41,7 @@ struct blk_slot {
  * @turn_ns: the clock when this turn took its first request; one reading serves them all
  * @unpublished_cnt: pushed since the last vq_publish()
  * @fresh_map: no take() yet since set_map(), so the ring's recovery is not counted
+ * @idx: of this queue, for probes
  * @own_stats: what is counted into until blk_queue_use_stats()
  */
 struct blk_queue {
@@ -50,6 +52,7 @@ struct blk_queue {
 	struct iovec *iov_store;
 	struct iovec *spare_iov;
 	unsigned int iov_max;
+	unsigned int idx;
 	unsigned int unpublished_cnt;
 	uint64_t turn_ns;
 	bool submitted;
@@ -139,6 +142,11 @@ void blk_queue_use_stats(struct blk_queue *q, struct stats_queue *stats)
 	q->own_stats = NULL;
 }
 
+void blk_queue_set_idx(struct blk_queue *q, unsigned int idx)
+{
+	q->idx = idx;
+}
+
 struct vq *blk_queue_vq(struct blk_queue *q)
 {
 	return q->vq;
@@ -212,8 +220,21 @@ static void slot_submit_range(struct blk_slot *slot)
 	io->iov_cnt = slot->req.data_cnt;
 	slot->q->submitted = true;
 	slot_show(slot);
+	if (BLK_PROBE_ON(submit))
+		BLK_PROBE_SUBMIT(slot->q->idx, slot->head, slot->req.op,
+				 range->offset_bytes >> SECTOR_SHIFT, range->len_bytes);
 	/* Last: the request may be finished and its head taken again when this returns. */
 	bdev_submit(slot->q->bq, io);
+}
+
+/* Not inlined: its clock and arguments are no part of the path that nobody traces. */
+static __attribute__((noinline)) void slot_trace_end(const struct blk_slot *slot, uint8_t status)
+{
+	const struct blk_range *range = &slot->req.ranges[0];
+
+	BLK_PROBE_COMPLETE(slot->q->idx, slot->head, slot->req.op,
+			   range->offset_bytes >> SECTOR_SHIFT, range->len_bytes, status,
+			   clock_now_ns() - slot->taken_ns);
 }
 
 static void slot_account(struct blk_slot *slot, uint8_t status)
@@ -228,6 +249,8 @@ static void slot_account(struct blk_slot *slot, uint8_t status)
 		for (unsigned int i = 0; i < req->range_cnt; i++)
 			bytes += req->ranges[i].len_bytes;
 	blk_account_end(account, req->op, slot->taken_ns, bytes);
+	if (BLK_PROBE_ON(complete))
+		slot_trace_end(slot, status);
 }
 
 /*

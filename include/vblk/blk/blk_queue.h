@@ -43,6 +43,9 @@ void blk_queue_free(struct blk_queue *q);
  */
 void blk_queue_use_stats(struct blk_queue *q, struct stats_queue *stats);
 
+/* What probes call this queue; 0 until then. */
+void blk_queue_set_idx(struct blk_queue *q, unsigned int idx);
+
 /* The virtqueue; the caller starts, stops and asks it, and does not pop or push. */
 struct vq *blk_queue_vq(struct blk_queue *q);
 
