@@ -128,9 +128,7 @@ for file in /usr/lib/modules-load.d/vblkd.conf /usr/share/man/man8/vblkd.8* \
 done
 [ -d /etc/vblkd ] || fail "/etc/vblkd is not there"
 vblkctl list >"$work/list"
-if [ -e /usr/lib/sysusers.d/vblkd.conf ]; then
-	getent passwd vblkd || fail "there is no system user"
-fi
+getent passwd vblkd || fail "there is no system user"
 
 attach db --queues=2 "$(make_image 32M)"
 keeper=$(state db pid)
@@ -184,4 +182,5 @@ fi
 if [ "$kind" = rpm ]; then
 	not is_installed || fail "the package is still installed"
 fi
+getent passwd vblkd >/dev/null || fail "the system user went with the package"
 check_nothing_left
