@@ -104,12 +104,28 @@ in_foreground()
 	wait $pid
 }
 
+# What goes on until somebody has seen enough.
+in_terminal()
+{
+	local pid
+
+	eval "exec $1" >"$work/watched" &
+	pid=$!
+	poll 60 test -s "$work/watched" || fail "'$1' prints nothing"
+	kill -INT $pid 2>/dev/null || fail "'$1' ended by itself"
+	kill -TERM $pid 2>/dev/null || :
+	wait $pid || :
+	cat "$work/watched"
+}
+
 # run_command TEXT: its output in $work/output. In this shell: a later line may use a variable.
 run_command()
 {
 	printf '# %s\n' "$1"
 	if [[ $1 =~ $ours && ! $1 =~ --check-config ]]; then
 		in_foreground "$1" >"$work/output"
+	elif [[ $1 =~ --watch ]]; then
+		in_terminal "$1" >"$work/output"
 	else
 		eval "$1" >"$work/output" </dev/null
 	fi
