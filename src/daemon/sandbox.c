@@ -186,6 +186,16 @@ static int add_calls(scmp_filter_ctx filter, uint32_t action, const int *calls, 
 	return 0;
 }
 
+static struct scmp_arg_cmp arg_is(unsigned int idx, uint64_t value)
+{
+	return (struct scmp_arg_cmp){ .arg = idx, .op = SCMP_CMP_EQ, .datum_a = value };
+}
+
+static struct scmp_arg_cmp arg_lacks(unsigned int idx, uint64_t bits)
+{
+	return (struct scmp_arg_cmp){ .arg = idx, .op = SCMP_CMP_MASKED_EQ, .datum_a = bits };
+}
+
 static int allow_if(scmp_filter_ctx filter, int call, struct scmp_arg_cmp arg)
 {
 	int r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1, arg);
@@ -196,7 +206,7 @@ static int allow_if(scmp_filter_ctx filter, int call, struct scmp_arg_cmp arg)
 static int allow_ioctls(scmp_filter_ctx filter, const unsigned long *requests, unsigned int cnt)
 {
 	for (unsigned int i = 0; i < cnt; i++) {
-		int r = allow_if(filter, SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, requests[i]));
+		int r = allow_if(filter, SCMP_SYS(ioctl), arg_is(1, requests[i]));
 
 		if (r < 0)
 			return r;
@@ -225,15 +235,15 @@ static int allow_with_arguments(scmp_filter_ctx filter)
 		struct scmp_arg_cmp arg;
 	} rules[] = {
 		/* no page becomes code */
-		{ SCMP_SYS(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0) },
-		{ SCMP_SYS(mprotect), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0) },
-		{ SCMP_SYS(sched_setscheduler), SCMP_A1(SCMP_CMP_EQ, SCHED_OTHER) },
-		{ SCMP_SYS(sched_setscheduler), SCMP_A1(SCMP_CMP_EQ, SCHED_BATCH) },
+		{ SCMP_SYS(mmap), arg_lacks(2, PROT_EXEC) },
+		{ SCMP_SYS(mprotect), arg_lacks(2, PROT_EXEC) },
+		{ SCMP_SYS(sched_setscheduler), arg_is(1, SCHED_OTHER) },
+		{ SCMP_SYS(sched_setscheduler), arg_is(1, SCHED_BATCH) },
 		/* look, do not touch */
-		{ SCMP_SYS(prlimit64), SCMP_A2(SCMP_CMP_EQ, 0) },
-		{ SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME) },
-		{ SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_GET_NAME) },
-		{ SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_VMA) },
+		{ SCMP_SYS(prlimit64), arg_is(2, 0) },
+		{ SCMP_SYS(prctl), arg_is(0, PR_SET_NAME) },
+		{ SCMP_SYS(prctl), arg_is(0, PR_GET_NAME) },
+		{ SCMP_SYS(prctl), arg_is(0, PR_SET_VMA) },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
