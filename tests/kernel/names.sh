@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# timeout: 240
+# timeout: 300
 # Names that udev gives: they appear, follow the device to another vdX, show its partitions and
 # vanish; scheduler, rotational flag and owner are set again when the kernel makes the disk anew.
 # shellcheck source=tests/kernel/functions.sh
@@ -54,10 +54,10 @@ assert_eq "$(stat -c '%G %a' "$two")" "disk 660" "group and mode of $two"
 
 # The other takes the node that became free.
 detach one
-wait_until 30 test ! -e /dev/vblkd/one
-wait_until 30 test ! -e /dev/disk/by-id/virtio-SER-1
+wait_until 30 test ! -L /dev/vblkd/one
+wait_until 30 test ! -L /dev/disk/by-id/virtio-SER-1
 detach two
-wait_until 30 test ! -e /dev/vblkd/two
+wait_until 30 test ! -L /dev/vblkd/two
 attach two --queues=1 --serial=SER-2 "$second"
 not [ "$disk" = "$two" ] || fail "the disk has not moved, so this shows nothing"
 wait_until 30 points /dev/vblkd/two "$disk"
@@ -77,9 +77,11 @@ is_tuned 0 || fail "the attach has not tuned the disk"
 echo 1 >"/sys/block/${disk##*/}/queue/rotational"
 chown root "$disk"
 echo two >/sys/bus/vdpa/drivers/virtio_vdpa/unbind
-wait_until 30 test ! -e /dev/vblkd/two
+wait_until 30 test ! -L /dev/vblkd/two
 echo two >/sys/bus/vdpa/drivers/virtio_vdpa/bind
-wait_until 30 test -e /dev/vblkd/two
+# The directory may be empty, and gone, for a moment.
+wait_until 30 test -b /dev/vblkd/two
+udevadm settle
 disk=$(readlink -f /dev/vblkd/two)
 wait_until 30 is_tuned 0
 wait_until 30 test "$(owner /dev/vduse/two)" = "$(owner "$disk")"
@@ -95,7 +97,7 @@ touch "$work/mnt/file"
 umount "$work/mnt"
 wait_until 60 pid_is_gone "$keeper"
 check_nothing_left 15
-wait_until 30 test ! -e /dev/vblkd/two
+wait_until 30 test ! -L /dev/vblkd/two
 
 # A backend whose seeks take time.
 dir=/sys/kernel/config/nullb/vblkdrot
@@ -113,9 +115,10 @@ attach three --queues=1 "$null"
 is_tuned 1 || fail "the attach has not made the disk rotational"
 wait_until 30 points /dev/vblkd/three "$disk"
 echo three >/sys/bus/vdpa/drivers/virtio_vdpa/unbind
-wait_until 30 test ! -e /dev/vblkd/three
+wait_until 30 test ! -L /dev/vblkd/three
 echo three >/sys/bus/vdpa/drivers/virtio_vdpa/bind
-wait_until 30 test -e /dev/vblkd/three
+wait_until 30 test -b /dev/vblkd/three
+udevadm settle
 disk=$(readlink -f /dev/vblkd/three)
 wait_until 30 is_tuned 1
 detach three
