@@ -14,8 +14,8 @@
 
 static int set_level(const char *name, const char *level)
 {
-	char path[PATH_MAX], error[128];
-	json_t *reply;
+	char path[PATH_MAX], error[128] = "";
+	json_t *reply = NULL;
 	int r;
 
 	r = vblkd_run_path(name, "control", path, sizeof(path));

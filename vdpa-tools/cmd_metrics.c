@@ -12,19 +12,24 @@
 static int print_devices(const struct device *devices, size_t cnt)
 {
 	struct metrics_device *list = calloc(cnt + 1, sizeof(*list));
-	json_t *stats;
 
 	if (!list) {
 		log_error("out of memory");
 		return EXIT_FAILED;
 	}
-	for (size_t i = 0; i < cnt; i++)
+	for (size_t i = 0; i < cnt; i++) {
+		json_t *stats = NULL;
+
+		/* One that does not answer has no statistics, but a state. */
+		if (stats_ask(devices[i].name, &stats) < 0)
+			stats = NULL;
 		list[i] = (struct metrics_device){
 			.name = devices[i].name,
 			.node = devices[i].node,
 			.status = devices[i].status,
-			.stats = stats_ask(devices[i].name, &stats) == 0 ? stats : NULL,
+			.stats = stats,
 		};
+	}
 	metrics_print(stdout, list, cnt);
 	for (size_t i = 0; i < cnt; i++)
 		json_decref((json_t *)list[i].stats);

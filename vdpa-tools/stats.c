@@ -17,8 +17,8 @@ const char *const stats_op_names[STATS_OP_CNT] = {
 
 int stats_ask(const char *name, json_t **ret_stats)
 {
-	char path[PATH_MAX], error[128];
-	json_t *reply, *stats;
+	char path[PATH_MAX], error[128] = "";
+	json_t *reply = NULL, *stats;
 	int r;
 
 	r = vblkd_run_path(name, "control", path, sizeof(path));

@@ -321,7 +321,7 @@ static int parse_once(const struct text *text, struct ini_file *file)
 int ini_file_read(const char *path, struct ini_file *ret_file)
 {
 	struct ini_file file = { 0 };
-	struct text text;
+	struct text text = { 0 };
 	int r;
 
 	r = read_text(path, &text);

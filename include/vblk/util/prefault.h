@@ -12,8 +12,11 @@ static inline void prefault(void *base, size_t bytes)
 {
 	volatile char *p = base;
 
-	for (size_t at = 0; p && at < bytes; at += 4096)
-		p[at] = p[at];
+	for (size_t at = 0; p && at < bytes; at += 4096) {
+		char byte = p[at];
+
+		p[at] = byte;
+	}
 }
 
 #endif
