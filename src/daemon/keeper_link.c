@@ -147,14 +147,14 @@ static void unblock_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static VBLK_NORETURN void run_worker(struct keeper *keeper, int dev_fd, int link_fd,
+static VBLK_NORETURN void run_worker(struct keeper *keeper, int door_fd, int link_fd,
 				     pid_t keeper_pid, uint32_t size_number)
 {
 	struct worker_params params = {
 		.config = keeper->config,
 		.blk = &keeper->blk,
 		.bdev = keeper->bdev,
-		.dev_fd = dev_fd,
+		.door_fd = door_fd,
 		.link_fd = link_fd,
 		.listen_fd = keeper->listen_fd,
 		.inflight = inflight_file_records(&keeper->inflight),

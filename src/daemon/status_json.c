@@ -108,21 +108,18 @@ static void add_stuck(json_t *obj, const struct vdev *vdev)
 	json_object_set_new(obj, "stuck_requests", requests);
 }
 
-static void add_live(json_t *obj, const struct vduse_dev *dev)
+void status_add_features(json_t *status, uint64_t features)
 {
-	const struct vdev *vdev = vduse_dev_vdev(dev);
+	json_object_set_new(status, "features", hex(features));
+}
+
+static void add_live(json_t *obj, const struct vdev *vdev)
+{
 	json_t *queues = json_array();
-	struct vduse_dev_info info;
 	unsigned int inflight = 0;
 
-	vduse_dev_info(dev, &info);
 	for (unsigned int i = 0; i < vdev_queue_cnt(vdev); i++)
 		json_array_append_new(queues, queue_json(vdev, i, &inflight));
-	json_object_set_new(obj, "features", hex(info.features));
-	json_object_set_new(obj, "driver_status", json_integer(info.status));
-	json_object_set_new(obj, "umem", json_boolean(info.umem));
-	json_object_set_new(obj, "broken", json_boolean(info.broken));
-	json_object_set_new(obj, "draining", json_boolean(info.draining));
 	json_object_set_new(obj, "inflight", json_integer(inflight));
 	add_stuck(obj, vdev);
 	json_object_set_new(obj, "per_queue", queues);
@@ -153,7 +150,7 @@ static void add_config(json_t *obj, const struct vblkd_config *config, const str
 }
 
 json_t *status_json(const struct vblkd_config *config, const struct blk_params *blk,
-		    const struct status_facts *facts, const struct vduse_dev *dev)
+		    const struct status_facts *facts, const struct vdev *vdev)
 {
 	json_t *obj = json_object();
 
@@ -167,7 +164,7 @@ json_t *status_json(const struct vblkd_config *config, const struct blk_params *
 	json_object_set_new(obj, "restarts", json_integer(facts->restarts));
 	json_object_set_new(obj, "upgrades", json_integer(facts->upgrades));
 	json_object_set_new(obj, "started_at", status_timestamp(facts->started_at));
-	if (dev)
-		add_live(obj, dev);
+	if (vdev)
+		add_live(obj, vdev);
 	return obj;
 }

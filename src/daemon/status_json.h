@@ -8,7 +8,7 @@
 
 #include "config.h"
 #include "vblk/blk/blk_config.h"
-#include "vblk/vduse/vduse_dev.h"
+#include "vblk/vdev/vdev.h"
 
 /**
  * struct status_facts - what changes over a device's life
@@ -28,8 +28,11 @@ struct status_facts {
 /* RFC 3339, UTC; owned. */
 json_t *status_timestamp(time_t when);
 
-/* Owned; NULL when out of memory. @dev: adds live figures, may be NULL. */
+/* Owned; NULL when out of memory. @vdev: adds live figures, may be NULL. */
 json_t *status_json(const struct vblkd_config *config, const struct blk_params *blk,
-		    const struct status_facts *facts, const struct vduse_dev *dev);
+		    const struct status_facts *facts, const struct vdev *vdev);
+
+/* Feature bits, negotiated. */
+void status_add_features(json_t *status, uint64_t features);
 
 #endif

@@ -17,7 +17,7 @@
 
 /**
  * struct worker_params - inherited from the keeper by fork
- * @dev_fd: /dev/vduse/NAME; @link_fd: to the keeper; @listen_fd: control socket
+ * @door_fd: /dev/vduse/NAME; @link_fd: to the keeper; @listen_fd: control socket
  * @inflight: records, shared with the successor
  * @size_number: of the capacity in @blk; @size_told: where the number that the driver knows is kept
  * @stats: one for each queue, likewise, and since when (CLOCK_MONOTONIC); NULL: none
@@ -27,7 +27,7 @@ struct worker_params {
 	const struct vblkd_config *config;
 	struct blk_params *blk;
 	struct bdev *bdev;
-	int dev_fd;
+	int door_fd;
 	int link_fd;
 	int listen_fd;
 	void *inflight;

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "stats_json.h"
-#include "status_json.h"
 #include "vblk/control/device_interface.h"
 #include "vblk/util/log.h"
 #include "worker_internal.h"
@@ -33,9 +32,10 @@ static void call_get_status(struct varlink_conn *conn, json_t *parameters VBLK_U
 		.upgrades = worker->params->upgrades,
 		.started_at = worker->params->started_at,
 	};
-	json_t *status =
-		status_json(worker->params->config, worker->params->blk, &facts, worker->dev);
+	json_t *status = status_json(worker->params->config, worker->params->blk, &facts,
+				     worker->door->vdev(worker));
 
+	worker->door->add_status(worker, status);
 	varlink_reply(conn, json_pack("{s:o}", "status", status));
 }
 
@@ -64,7 +64,7 @@ static void call_get_stats(struct varlink_conn *conn, json_t *parameters, void *
 		}
 	}
 	varlink_reply(conn, json_pack("{s:o}", "stats",
-				      stats_json(vduse_dev_vdev(worker->dev), &facts, (int)idx)));
+				      stats_json(worker->door->vdev(worker), &facts, (int)idx)));
 }
 
 /* Ours at once; the keeper's, and that of workers to come, as soon as it reads its link. */
@@ -118,6 +118,7 @@ static void call_detach(struct varlink_conn *conn, json_t *parameters, void *ctx
 	struct worker *worker = ctx;
 	struct link_msg msg = { .type = LINK_DETACH };
 	struct control_client *client = worker_client_of(worker, conn);
+	char users[WORKER_USERS_MAX];
 	int r;
 
 	if (detach_is_asked(worker)) {
@@ -126,6 +127,10 @@ static void call_detach(struct varlink_conn *conn, json_t *parameters, void *ctx
 	}
 	msg.number = detach_timeout_ms(parameters);
 	msg.flag = json_is_true(json_object_get(parameters, "force"));
+	if (!msg.flag && worker->door->find_users(worker, users)) {
+		reply(conn, -EBUSY, users);
+		return;
+	}
 	r = link_send(worker->params->link_fd, &msg);
 	if (r < 0)
 		reply(conn, r, KEEPER_GONE);

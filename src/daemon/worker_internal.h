@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shared by worker.c (kernel, queues, keeper), worker_control.c (control socket) and
- * worker_resize.c (its method Resize).
+ * Shared by worker.c (the process, its keeper), worker_vduse.c (the kernel's side of a VDUSE
+ * device), worker_control.c (control socket) and worker_resize.c (its method Resize).
  */
 #ifndef VBLKD_WORKER_INTERNAL_H
 #define VBLKD_WORKER_INTERNAL_H
@@ -11,11 +11,13 @@
 #include <systemd/sd-event.h>
 
 #include "link.h"
+#include "status_json.h"
 #include "vblk/control/varlink.h"
 #include "vblk/util/ratelimit.h"
 #include "worker.h"
 
 #define CONTROL_CLIENTS_MAX 16u
+#define WORKER_USERS_MAX    128
 #define KEEPER_GONE	    "its keeper process is gone"
 
 /* A connection of the control socket; a free place has @conn NULL. */
@@ -28,8 +30,48 @@ struct control_client {
 	bool waits_for_upgrade;
 };
 
+struct worker;
+
+/**
+ * struct worker_door - through what the disk is reached; everything on the control thread
+ *
+ * @start: makes the device with its threads. Logs. 0 or -errno
+ * @watch: what it listens to joins the event loop. 0 or -errno
+ * @ready: before the keeper hears that we serve
+ * @deadline_ns, @handle_deadline: as vduse_dev_deadline_ns()
+ * @set_capacity: as vduse_dev_set_capacity()
+ * @find_users: who is in the way of a detach, in words; false: nobody that we know of
+ * @give_up: fail all requests; the process ends by _exit() then
+ * @detached: the keeper wants no more of us: exit, at once or in order
+ * @keeper_gone: it died. Logs
+ * @retire, @is_retired: as vduse_dev_retire()
+ * @close, @free: as vduse_dev_close(), vduse_dev_free()
+ * @add_status: live fields of the status
+ */
+struct worker_door {
+	int (*start)(struct worker *worker);
+	int (*watch)(struct worker *worker);
+	void (*ready)(struct worker *worker);
+	const struct vdev *(*vdev)(const struct worker *worker);
+	uint64_t (*deadline_ns)(const struct worker *worker);
+	void (*handle_deadline)(struct worker *worker);
+	int (*set_capacity)(struct worker *worker, uint64_t capacity_bytes, uint32_t number);
+	bool (*find_users)(const struct worker *worker, char ret_text[WORKER_USERS_MAX]);
+	void (*give_up)(struct worker *worker);
+	void (*detached)(struct worker *worker);
+	void (*keeper_gone)(struct worker *worker);
+	void (*retire)(struct worker *worker);
+	bool (*is_retired)(const struct worker *worker);
+	void (*close)(struct worker *worker);
+	void (*free)(struct worker *worker);
+	void (*add_status)(const struct worker *worker, json_t *status);
+};
+
+extern const struct worker_door worker_door_vduse;
+
 /**
  * struct worker - the process
+ * @vduse: of @door, its own affair
  * @state, @disk, @restarts: as the keeper said last, for status displays
  * @lock_source: when to lock the memory of a worker that took over
  * @complaints: about the driver
@@ -37,9 +79,9 @@ struct control_client {
  */
 struct worker {
 	const struct worker_params *params;
-	struct vduse_dev *dev;
+	const struct worker_door *door;
+	struct vduse_dev *vduse;
 	sd_event *event;
-	sd_event_source *dev_source;
 	sd_event_source *listen_source;
 	sd_event_source *deadline_source;
 	sd_event_source *lock_source;
@@ -52,6 +94,18 @@ struct worker {
 	struct control_client clients[CONTROL_CLIENTS_MAX];
 };
 
+/* worker.c */
+/* For struct vduse_dev_params, with the worker as context. */
+int worker_confine(void *ctx);
+/* May a message about a driver be logged? */
+bool worker_may_complain(struct worker *worker);
+void worker_log_stuck(const struct worker *worker, unsigned int queue_idx);
+/* Deadlines of the device may have changed. */
+void worker_rearm_deadline(struct worker *worker);
+/* Whatever handled an event: it may have been the last that a retiring worker waits for. */
+void worker_exit_if_retired(struct worker *worker);
+
+/* worker_control.c */
 /* Accept clients from now on. Return: 0 or -errno. */
 int worker_control_start(struct worker *worker);
 void worker_control_stop(struct worker *worker);
@@ -68,7 +122,5 @@ void worker_client_answered(struct control_client *client);
 void worker_call_resize(struct varlink_conn *conn, json_t *parameters, void *ctx);
 /* What the keeper said; @msg of type LINK_RESIZED. */
 void worker_resized(struct worker *worker, const struct link_msg *msg);
-/* Deadlines of the device may have changed. */
-void worker_rearm_deadline(struct worker *worker);
 
 #endif

@@ -78,7 +78,7 @@ void worker_call_resize(struct varlink_conn *conn, json_t *parameters, void *ctx
 
 static void follow(struct worker *worker, struct link_msg *msg)
 {
-	int r = vduse_dev_set_capacity(worker->dev, msg->size_bytes, msg->number);
+	int r = worker->door->set_capacity(worker, msg->size_bytes, msg->number);
 
 	worker_rearm_deadline(worker);
 	if (r >= 0)
