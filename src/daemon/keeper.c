@@ -66,7 +66,7 @@ static int add_sources(struct keeper *keeper)
 }
 
 /* After the last privilege is gone, as the kernel asks. */
-static int confine(const struct vblkd_config *config)
+static int confine(const struct vblkd_config *config, bool host_disk)
 {
 	int r;
 
@@ -79,7 +79,7 @@ static int confine(const struct vblkd_config *config)
 		return 0;
 	r = sandbox_enter_keeper();
 	if (r >= 0)
-		r = sandbox_prepare_worker();
+		r = sandbox_prepare_worker(host_disk);
 	if (r < 0)
 		log_errno(r, "cannot restrict system calls (--seccomp=off does without)");
 	return r;
@@ -94,18 +94,19 @@ static void tell_user(const struct keeper *keeper)
 
 static int begin(struct keeper *keeper)
 {
+	bool host_disk = keeper->door->host_disk;
 	int r;
 
-	r = privileges_prepare();
+	r = privileges_prepare(host_disk);
 	if (r >= 0)
-		r = privileges_drop_keeper(&keeper->user);
+		r = privileges_drop_keeper(&keeper->user, host_disk);
 	if (r < 0)
 		return log_errno(r, "cannot give up privileges");
 	tell_user(keeper);
-	r = confine(keeper->config);
+	r = confine(keeper->config, host_disk);
 	if (r < 0)
 		return r;
-	if (privileges_lock_memory() < 0)
+	if (host_disk && privileges_lock_memory() < 0)
 		log_warning(
 			"cannot lock the keeper in memory: no worker can be restarted while memory waits for this disk");
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -127,6 +128,7 @@ static void init(struct keeper *keeper, const struct vblkd_config *config, char 
 {
 	*keeper = (struct keeper){
 		.config = config,
+		.door = &keeper_door_vduse,
 		.argv = argv,
 		.dir = { .fd = -1, .lock_fd = -1 },
 		.log_level = config->log_level,
@@ -149,9 +151,7 @@ int keeper_run(const struct vblkd_config *config, char **argv)
 	init(&keeper, config, argv);
 	keeper.started_at = time(NULL);
 	find_program(&keeper);
-	r = keeper_setup(&keeper);
-	if (r == 0)
-		r = keeper_prepare_attach(&keeper);
+	r = keeper.door->setup(&keeper);
 	if (r == 0)
 		r = begin(&keeper);
 	if (r == 0)

@@ -81,13 +81,18 @@ static int on_detach_wait(sd_event_source *source VBLK_UNUSED, uint64_t usec VBL
 	return 0;
 }
 
-void keeper_begin_detach(struct keeper *keeper, bool force, uint32_t timeout_ms)
+void keeper_begin_bus_detach(struct keeper *keeper, bool force, uint32_t timeout_ms)
 {
 	keeper->detach_force = force;
 	keeper->detach_timeout_ms = timeout_ms;
 	keeper->detach_since_ns = clock_now_ns();
 	keeper_note_oldest(keeper);
 	try_detach(keeper);
+}
+
+void keeper_begin_detach(struct keeper *keeper, bool force, uint32_t timeout_ms)
+{
+	keeper->door->begin_detach(keeper, force, timeout_ms);
 }
 
 bool keeper_can_detach(const struct keeper *keeper)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shared by the keeper's files: keeper.c (the process), keeper_setup.c (create,
- * take over, remove), keeper_attach.c, keeper_detach.c, keeper_helper.c (the
- * process that does these), keeper_resize.c, keeper_worker.c (when one is started),
- * keeper_link.c (the worker process and its socket), keeper_upgrade.c and
- * keeper_resume.c (both sides of an exec). Each has its part of the state
- * machine; a function that logs says so.
+ * Shared by the keeper's files: keeper.c (the process), keeper_setup.c (run directory,
+ * backend), keeper_resize.c, keeper_worker.c (when one is started), keeper_link.c (the
+ * worker process and its socket), keeper_upgrade.c and keeper_resume.c (both sides of an
+ * exec). What is done with a VDUSE device alone: keeper_vduse.c (create, take over,
+ * remove), keeper_attach.c, keeper_detach.c, keeper_helper.c (the process that does these).
+ * Each has its part of the state machine; a function that logs says so.
  */
 #ifndef VBLKD_KEEPER_INTERNAL_H
 #define VBLKD_KEEPER_INTERNAL_H
@@ -64,6 +64,33 @@ struct keeper_resize {
 	sd_event_source *deadline;
 };
 
+struct keeper;
+
+/**
+ * struct keeper_door - through what the disk is reached
+ * @host_disk: it is a disk of this host, for whose memory others may wait
+ * @setup: all that workers need, before privileges go. Logs. 0 or -errno
+ * @remove: what @setup made, also half of it. False: a successor needs the run directory
+ * @open_for_worker: a file that the next worker has alone, owned by the caller. Logs and
+ *             returns -errno; -EBUSY, unlogged, while I/O of a dead worker has not ended
+ * @first_served: the first worker serves: what follows until KEEPER_READY
+ * @begin_detach: as keeper_begin_detach()
+ * @look_for_disk: brings keeper->disk up to date
+ * @why_no_upgrade: as things are; NULL: nothing is against it
+ */
+struct keeper_door {
+	bool host_disk;
+	int (*setup)(struct keeper *keeper);
+	bool (*remove)(struct keeper *keeper);
+	int (*open_for_worker)(struct keeper *keeper, int *ret_fd);
+	void (*first_served)(struct keeper *keeper);
+	void (*begin_detach)(struct keeper *keeper, bool force, uint32_t timeout_ms);
+	void (*look_for_disk)(struct keeper *keeper);
+	const char *(*why_no_upgrade)(const struct keeper *keeper);
+};
+
+extern const struct keeper_door keeper_door_vduse;
+
 /**
  * struct keeper - one device
  * @user: as which the keeper and its workers run
@@ -91,6 +118,7 @@ struct keeper_resize {
  */
 struct keeper {
 	const struct vblkd_config *config;
+	const struct keeper_door *door;
 	struct blk_params blk;
 	struct bdev *bdev;
 	struct privileges_user user;
@@ -158,8 +186,16 @@ struct keeper {
 	sd_event_source *upgrade_timer;
 };
 
-/* keeper_setup.c. All log what is wrong and return -errno. */
-int keeper_setup(struct keeper *keeper) VBLK_MUST_CHECK;
+/* How long I/O of a killed predecessor may keep the device or the backend to itself. */
+#define KEEPER_OLD_IO_MS 30000u
+
+/* keeper_setup.c: steps of a door's setup. They log what is wrong and return -errno. */
+int keeper_find_user(struct keeper *keeper) VBLK_MUST_CHECK;
+int keeper_take_run_dir(struct keeper *keeper) VBLK_MUST_CHECK;
+int keeper_open_backend(struct keeper *keeper) VBLK_MUST_CHECK;
+/* Those of an orphan go on. Without a file each worker counts for itself, from zero. */
+void keeper_open_stats(struct keeper *keeper);
+void keeper_short_pause(void);
 /* Destroys the device if we made it, and all that belongs to it. */
 void keeper_remove(struct keeper *keeper);
 
@@ -181,6 +217,8 @@ bool keeper_has_stuck_request(const struct keeper *keeper);
 bool keeper_can_detach(const struct keeper *keeper);
 /* Only when it can. @timeout_ms: when a detach that hangs is reported, 0 = as the options say */
 void keeper_begin_detach(struct keeper *keeper, bool force, uint32_t timeout_ms);
+/* The same of a VDUSE device. */
+void keeper_begin_bus_detach(struct keeper *keeper, bool force, uint32_t timeout_ms);
 /* In a while, if it still can then. */
 void keeper_retry_detach(struct keeper *keeper);
 void keeper_flush_done(struct keeper *keeper, const struct helper_result *res);

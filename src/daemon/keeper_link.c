@@ -10,9 +10,7 @@
 
 #include "keeper_internal.h"
 #include "status_json.h"
-#include "vblk/host/host_vdpa.h"
 #include "vblk/util/log.h"
-#include "vblk/vduse/vduse_ctl.h"
 #include "worker.h"
 
 static const char *const state_names[] = {
@@ -39,18 +37,6 @@ void keeper_send_give_up(struct keeper *keeper)
 	keeper_send(keeper, &msg);
 }
 
-/* Unbound and bound again by somebody, it may have another name now, or none. */
-static void look_for_disk(struct keeper *keeper)
-{
-	char disk[HOST_NODE_MAX];
-	int r = host_vdpa_disk("", keeper->config->name, disk);
-
-	if (r == 0)
-		memcpy(keeper->disk, disk, sizeof(disk));
-	else if (r == -ENXIO)
-		keeper->disk[0] = '\0';
-}
-
 void keeper_publish_state(struct keeper *keeper)
 {
 	struct link_msg msg = { .type = LINK_STATE, .number = keeper->restarts };
@@ -66,7 +52,7 @@ void keeper_publish_state(struct keeper *keeper)
 	json_t *state;
 
 	if (keeper->state == KEEPER_READY)
-		look_for_disk(keeper);
+		keeper->door->look_for_disk(keeper);
 	state = status_json(keeper->config, &keeper->blk, &facts, NULL);
 	snprintf(msg.text, sizeof(msg.text), "%s", facts.state);
 	snprintf(msg.node, sizeof(msg.node), "%s", keeper->disk);
@@ -175,7 +161,8 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int door_fd, int lin
 	 */
 	close(keeper->dir.lock_fd);
 	close(keeper->dir.fd);
-	close(keeper->ctl_fd);
+	if (keeper->ctl_fd >= 0)
+		close(keeper->ctl_fd);
 	close(keeper->link_fd);
 	/* One epoll instance: a worker could take the keeper's sources off it. */
 	close(keeper->event_fd);
@@ -209,27 +196,24 @@ int keeper_fork_worker(struct keeper *keeper)
 	 */
 	uint32_t size_number = inflight_file_news(&keeper->inflight)->decided;
 	pid_t keeper_pid = getpid();
-	int fds[2], dev_fd, r;
+	int fds[2], door_fd, r;
 	pid_t pid;
 
-	r = vduse_ctl_open_dev(&vduse_sys_kernel, keeper->config->name, &dev_fd);
-	if (r == -EBUSY)
-		return r;
+	r = keeper->door->open_for_worker(keeper, &door_fd);
 	if (r < 0)
-		return log_errno(r, "cannot open /dev/vduse/%s", keeper->config->name);
+		return r;
 	r = link_new(fds);
 	if (r < 0) {
-		close(dev_fd);
+		close(door_fd);
 		return log_errno(r, "cannot make a socket pair");
 	}
 	keeper->link_fd = fds[0];
 	pid = fork();
 	if (pid == 0)
-		run_worker(keeper, dev_fd, fds[1], keeper_pid, size_number);
+		run_worker(keeper, door_fd, fds[1], keeper_pid, size_number);
 	r = -errno;
 	close(fds[1]);
-	/* The worker alone has it open, so that its death is seen by the kernel. */
-	close(dev_fd);
+	close(door_fd);
 	if (pid < 0) {
 		keeper_drop_link(keeper);
 		return log_errno(r, "cannot start the worker process");

@@ -334,7 +334,7 @@ static const char *why_not_now(const struct keeper *keeper)
 		return "its backend hung while it was attached or detached; detach it";
 	if (!keeper->program[0])
 		return "the path of the running program is not known";
-	return NULL;
+	return keeper->door->why_no_upgrade(keeper);
 }
 
 void keeper_on_upgrade_asked(struct keeper *keeper)

@@ -32,7 +32,7 @@ void keeper_on_serving(struct keeper *keeper)
 		if (keeper->stop_pending && !keeper->adopted)
 			keeper_finish(keeper, EXIT_SUCCESS);
 		else
-			keeper_start_helper(keeper, HELPER_ATTACH, false);
+			keeper->door->first_served(keeper);
 		return;
 	}
 	keeper_publish_state(keeper);
@@ -43,7 +43,7 @@ void keeper_on_serving(struct keeper *keeper)
 static int on_restart(sd_event_source *source, uint64_t usec, void *userdata);
 
 /*
- * The device cannot be opened before the last I/O of the dead worker has
+ * There is no file for another worker before the last I/O of the dead one has
  * ended, which keeps old writes from coming after new ones. It takes as long
  * as the backend takes.
  */

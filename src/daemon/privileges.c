@@ -28,14 +28,14 @@ static void protect_from_oom_killer(void)
 		return;
 }
 
-int privileges_prepare(void)
+int privileges_prepare(bool host_disk)
 {
 	struct rlimit unlimited = { .rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY };
 	struct rlimit lowest = { .rlim_cur = 1, .rlim_max = 1 };
 	struct rlimit none = { 0 };
 
 	/* REG_UMEM and old kernels' io_uring count against it, without exemption. */
-	if (setrlimit(RLIMIT_MEMLOCK, &unlimited) < 0)
+	if (setrlimit(RLIMIT_MEMLOCK, &unlimited) < 0 && host_disk)
 		return -errno;
 	if (setrlimit(RLIMIT_CORE, &none) < 0)
 		return -errno;
@@ -96,9 +96,14 @@ static int add_capability(unsigned int capability)
 	return capng_update(CAPNG_ADD, (capng_type_t)sets, capability) < 0 ? -EPERM : 0;
 }
 
-/* After an upgrade the bounding set is inherited, and can only be left as it is. */
+/*
+ * After an upgrade the bounding set is inherited, and can only be left as it is. So it is for a
+ * user who is not root, for whom it means nothing without new privileges.
+ */
 static int apply_bounding_set(void)
 {
+	if (geteuid() != 0)
+		return 0;
 	if (prctl(PR_CAPBSET_READ, CAP_SETPCAP, 0, 0, 0) == 0)
 		return 0;
 	return capng_apply(CAPNG_SELECT_BOUNDS) < 0 ? -EPERM : 0;
@@ -114,12 +119,13 @@ static int apply_last(void)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 }
 
-int privileges_drop_keeper(const struct privileges_user *user)
+int privileges_drop_keeper(const struct privileges_user *user, bool host_disk)
 {
-	int r;
+	int r = 0;
 
 	capng_clear(CAPNG_SELECT_ALL);
-	r = add_capability(CAP_NET_ADMIN);
+	if (host_disk)
+		r = add_capability(CAP_NET_ADMIN);
 	if (r == 0)
 		r = apply_bounding_set();
 	if (r == 0 && user->uid != getuid())

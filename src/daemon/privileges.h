@@ -52,12 +52,14 @@ void privileges_end_as(const struct privileges_user *user);
  * core dumps, protection from the OOM killer
  *
  * Missing permission for the last three is not an error (containers).
+ * @host_disk: false: nothing of this host waits for the disk, and nobody need be root
  * Return: 0 or -errno.
  */
-int privileges_prepare(void) VBLK_MUST_CHECK;
+int privileges_prepare(bool host_disk) VBLK_MUST_CHECK;
 
 /* Return: 0; -EPERM; other -errno. Before threads exist: capabilities are a thread's. */
-int privileges_drop_keeper(const struct privileges_user *user) VBLK_MUST_CHECK;
+/* @host_disk: false: it keeps no capability, either */
+int privileges_drop_keeper(const struct privileges_user *user, bool host_disk) VBLK_MUST_CHECK;
 /* The helper for an attach: stays root. */
 int privileges_drop_attach_helper(void) VBLK_MUST_CHECK;
 int privileges_drop_worker(void) VBLK_MUST_CHECK;

@@ -218,13 +218,17 @@ static int allow_worker_ioctls(scmp_filter_ctx filter)
 {
 	const unsigned long *requests;
 	unsigned int cnt;
-	int r;
+
+	requests = bdev_ioctls(&cnt);
+	return allow_ioctls(filter, requests, cnt);
+}
+
+static int allow_vduse_ioctls(scmp_filter_ctx filter)
+{
+	const unsigned long *requests;
+	unsigned int cnt;
 
 	requests = vduse_sys_ioctls(&cnt);
-	r = allow_ioctls(filter, requests, cnt);
-	if (r < 0)
-		return r;
-	requests = bdev_ioctls(&cnt);
 	return allow_ioctls(filter, requests, cnt);
 }
 
@@ -264,6 +268,13 @@ static int add_worker_rules(scmp_filter_ctx filter)
 		r = add_calls(filter, SCMP_ACT_KILL_PROCESS, attack_calls,
 			      ARRAY_SIZE(attack_calls));
 	return r < 0 ? r : allow_with_arguments(filter);
+}
+
+static int add_vduse_worker_rules(scmp_filter_ctx filter)
+{
+	int r = add_worker_rules(filter);
+
+	return r < 0 ? r : allow_vduse_ioctls(filter);
 }
 
 /* ---- from rules to a program of the kernel ---- */
@@ -327,10 +338,12 @@ static int load(const struct sock_fprog *prog)
 /* Compiled in the keeper, once: no worker waits for that, or for memory for it. */
 static struct sock_fprog worker_prog;
 
-int sandbox_prepare_worker(void)
+int sandbox_prepare_worker(bool vduse)
 {
-	return worker_prog.filter ? 0
-				  : compile(SCMP_ACT_ERRNO(ENOSYS), add_worker_rules, &worker_prog);
+	if (worker_prog.filter)
+		return 0;
+	return compile(SCMP_ACT_ERRNO(ENOSYS), vduse ? add_vduse_worker_rules : add_worker_rules,
+		       &worker_prog);
 }
 
 int sandbox_enter_worker(void)

@@ -18,9 +18,10 @@ bool sandbox_is_built(void);
 
 /*
  * In the keeper, before the first worker: its filter is compiled once and inherited.
+ * @vduse: the worker has a VDUSE device to talk to
  * Return: 0 or -errno.
  */
-int sandbox_prepare_worker(void) VBLK_MUST_CHECK;
+int sandbox_prepare_worker(bool vduse) VBLK_MUST_CHECK;
 
 /**
  * sandbox_enter_worker() - what the data path and its control thread need, for all threads

@@ -45,7 +45,7 @@ static int try_in(int (*enter)(void), int (*fn)(void))
 	pid_t pid;
 	int status;
 
-	ck_assert_int_eq(sandbox_prepare_worker(), 0);
+	ck_assert_int_eq(sandbox_prepare_worker(true), 0);
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
