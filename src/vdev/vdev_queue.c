@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "vblk/util/clock.h"
-#include "vblk/util/le.h"
 #include "vblk/util/math.h"
 
 /* Stack that is touched before the first request, so that none faults for it. */
@@ -215,8 +214,7 @@ static bool queue_has_request(struct vdev_queue *q)
 	bool any;
 
 	/* Without a map the virtqueue may say no. */
-	any = vq_kick_enable(vq) || vq_recovered_cnt(vq);
-	any = any || load_acquire_le16(&q->ring.vq.avail->idx) != vq_last_avail_idx(vq);
+	any = vq_kick_enable(vq) || vq_recovered_cnt(vq) || vq_has_available(vq);
 	/* A ring that is gone looks empty; popping tells. */
 	return any || vq_memory_is_gone(vq);
 }

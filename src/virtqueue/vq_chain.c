@@ -300,6 +300,10 @@ const char *vq_fault_str(enum vq_fault fault)
 		return "indirect descriptor with a next one";
 	case VQ_FAULT_INDIRECT_REFUSED:
 		return "indirect descriptor without the feature";
+	case VQ_FAULT_OVERRUN:
+		return "more descriptors made available than the ring has free";
+	case VQ_FAULT_NOT_AVAILABLE:
+		return "descriptor of a chain not made available";
 	case VQ_FAULT_MEMORY:
 		return "memory of the driver is gone";
 	}

@@ -55,6 +55,8 @@ static bool ptr_is_usable(const void *p, uint64_t align_bytes)
 
 static bool config_is_sane(const struct vq *vq, const struct vq_config *cfg)
 {
+	if (cfg->packed) /* not yet */
+		return false;
 	if (!is_power_of_two(cfg->size) || cfg->size > vq->size_max)
 		return false;
 	if (cfg->recover && !cfg->inflight)
@@ -312,7 +314,17 @@ unsigned int vq_inflight_cnt(const struct vq *vq)
 	return vq->inflight_cnt;
 }
 
+bool vq_has_available(const struct vq *vq)
+{
+	return vq->started && vq_load_avail_idx(vq) != vq->last_avail;
+}
+
 uint16_t vq_last_avail_idx(const struct vq *vq)
+{
+	return vq->last_avail;
+}
+
+uint32_t vq_base(const struct vq *vq)
 {
 	return vq->last_avail;
 }

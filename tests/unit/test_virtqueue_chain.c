@@ -570,7 +570,7 @@ END_TEST
 
 START_TEST(every_fault_has_words)
 {
-	for (int i = 0; i <= VQ_FAULT_INDIRECT_REFUSED; i++) {
+	for (int i = 0; i <= VQ_FAULT_MEMORY; i++) {
 		ck_assert_str_ne(vq_fault_str((enum vq_fault)i), "unknown");
 		for (int j = 0; j < i; j++)
 			ck_assert_str_ne(vq_fault_str((enum vq_fault)i),

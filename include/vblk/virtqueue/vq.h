@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Device side of a split virtqueue. Trusts nothing in the ring: each field is
- * loaded once, checked, then used. A driver that breaks the rules breaks the
- * queue (sticky, reported once): nothing more is popped until the next
+ * Device side of a virtqueue, split or packed. Trusts nothing in the ring: each
+ * field is loaded once, checked, then used. A driver that breaks the rules breaks
+ * the queue (sticky, reported once): nothing more is popped until the next
  * vq_start(), while requests already popped may still be pushed.
  *
  * Context: one thread at a time; no function blocks, allocates or logs, except
  * vq_new(), vq_start() and vq_free().
- * Source: virtio 1.2 s2.7 (split virtqueues).
+ * Source: virtio 1.2 s2.7 (split virtqueues), s2.8 (packed virtqueues).
  */
 #ifndef VBLK_VIRTQUEUE_VQ_H
 #define VBLK_VIRTQUEUE_VQ_H
@@ -23,6 +23,9 @@
 
 #define VQ_SIZE_MAX 32768u
 
+/* vq_base() of a packed ring that is new: both positions 0, both wrap counters 1. */
+#define VQ_BASE_PACKED_NEW 0x80008000u
+
 /* Why a queue is broken; vq_fault_str() gives the words. */
 enum vq_fault {
 	VQ_FAULT_NONE,
@@ -37,8 +40,10 @@ enum vq_fault {
 	VQ_FAULT_READ_AFTER_WRITE,  /* device-readable buffer behind a writable one */
 	VQ_FAULT_INDIRECT_SIZE,	    /* table empty or no multiple of 16 bytes */
 	VQ_FAULT_INDIRECT_NESTED,   /* indirect inside an indirect table */
-	VQ_FAULT_INDIRECT_NEXT,	    /* INDIRECT together with NEXT */
+	VQ_FAULT_INDIRECT_NEXT,	    /* INDIRECT together with NEXT; packed: or in a chain */
 	VQ_FAULT_INDIRECT_REFUSED,  /* not negotiated */
+	VQ_FAULT_OVERRUN,	    /* packed: chain longer than the free part of the ring */
+	VQ_FAULT_NOT_AVAILABLE,	    /* packed: chain with a descriptor not marked available */
 	VQ_FAULT_MEMORY,	    /* pages of the ring or of a request are gone; memguard.h */
 };
 
@@ -46,7 +51,8 @@ const char *vq_fault_str(enum vq_fault fault);
 
 /**
  * struct vq_chain - one request of the driver
- * @head: descriptor index; hand it back to vq_push() exactly once
+ * @head: what vq_push() wants back, exactly once; below the ring's size. Split: the
+ *        descriptor's index; packed: a number of ours, not the driver's buffer id.
  * @iov: the caller's array: @readable_cnt device-readable buffers, then
  *       @writable_cnt device-writable ones
  */
@@ -58,21 +64,34 @@ struct vq_chain {
 };
 
 /**
- * struct vq_config - what vq_start() needs
- * @size:      power of two, 1..size_max of vq_new()
- * @desc, @avail, @used: the three parts, mapped and aligned to 16, 2 and 4 bytes;
- *             borrowed until vq_stop()
+ * struct vq_config - what vq_start() needs; pointers are borrowed until vq_stop()
+ * @size:      1..size_max of vq_new(); split: a power of two
+ * @packed:    VIRTIO_F_RING_PACKED negotiated
+ * @desc, @avail, @used: split: the three parts, mapped and aligned to 16, 2 and 4 bytes
+ * @packed_desc, @driver_event, @device_event: packed: ring, driver area and device
+ *             area, aligned to 16, 4 and 4 bytes
+ * @base:      packed: where a fresh ring stands, as vq_base() says: bits 0-14 the
+ *             position, bit 15 the wrap counter, the same again in bits 16-31 for
+ *             used descriptors. Both halves must be equal: nothing is outstanding.
+ *             A half of zeroes beside 0x8000 is taken for the same (some front-ends
+ *             send 16 bits). Split: ignored, used->idx is in the ring.
  * @event_idx, @indirect: VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC negotiated
- * @inflight:  record that outlives the process, or NULL; borrowed until vq_stop()
+ * @inflight:  record that outlives the process, or NULL. Packed: vq_inflight_packed_bytes().
  * @recover:   the ring was in use before this process: take over what @inflight
  *             says was in flight; needs @inflight. Without it the ring is fresh,
- *             both indexes are used->idx, and the record is reset.
+ *             and the record is reset. Packed: the record says where the ring
+ *             stands, or, if it is marked VQ_INFLIGHT_CLEAN, @base does.
  */
 struct vq_config {
 	uint16_t size;
+	bool packed;
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
+	struct vring_packed_desc *packed_desc;
+	struct vring_packed_desc_event *driver_event;
+	struct vring_packed_desc_event *device_event;
+	uint32_t base;
 	bool event_idx;
 	bool indirect;
 	struct vq_inflight *inflight;
@@ -93,14 +112,16 @@ void vq_free(struct vq *vq);
  * vq_publish() once, even if it pushed nothing: the predecessor may have died
  * between publishing and interrupting.
  *
- * Return: 0; -EINVAL bad size, alignment, or a record that does not fit the ring
- *         (the queue is stopped, the record as it was); -EFAULT likewise, because
- *         memory of the ring is gone.
+ * Return: 0; -EINVAL bad size, alignment, base, or a record that does not fit the
+ *         ring (the queue is stopped, the record as it was); -EFAULT likewise,
+ *         because memory of the ring is gone; -ENOMEM.
  */
 int vq_start(struct vq *vq, const struct vq_config *cfg) VBLK_MUST_CHECK;
 /*
  * Forgets the ring; nothing may be popped and unpushed. Everything pushed should
- * be published: the record is then marked clean.
+ * be published. Split: the record is then marked clean. Packed: the record goes on
+ * saying where the ring stands, since the ring does not; who resets the ring, or
+ * tells the driver vq_base(), marks it clean (size = VQ_INFLIGHT_CLEAN).
  */
 void vq_stop(struct vq *vq);
 
@@ -161,8 +182,21 @@ bool vq_is_started(const struct vq *vq);
 enum vq_fault vq_fault(const struct vq *vq);
 /* Requests popped and not yet pushed. */
 unsigned int vq_inflight_cnt(const struct vq *vq);
-/* Index of the next request to take; answers VDUSE_GET_VQ_STATE. */
+/*
+ * Is there an entry in the ring that was not taken? Looks whatever keeps it from
+ * being popped: no map, a fault.
+ */
+bool vq_has_available(const struct vq *vq);
+/*
+ * Next request to take: split: its index, which answers VDUSE_GET_VQ_STATE;
+ * packed: position, and the wrap counter as bit 15.
+ */
 uint16_t vq_last_avail_idx(const struct vq *vq);
+/*
+ * Where the ring stands, for vq_config.base and vhost-user's GET_VRING_BASE.
+ * While started; final when nothing is in flight and everything is published.
+ */
+uint32_t vq_base(const struct vq *vq);
 uint16_t vq_size(const struct vq *vq);
 /* How many requests the last vq_start() took over from a predecessor. */
 unsigned int vq_recovered_cnt(const struct vq *vq);
