@@ -11,3 +11,5 @@ vblk_unit_test(virtqueue_crash
 		${vq_dir}/vq_recover.c ${vq_dir}/vq_split.c
 	LIBS vblk_mem vblk_fake_ring)
 target_compile_definitions(test_virtqueue_crash PRIVATE VBLK_VQ_STORE_HOOK)
+
+vblk_unit_test(vq_driver SOURCES test_vq_driver.c LIBS vblk_virtqueue Threads::Threads)
