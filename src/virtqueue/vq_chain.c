@@ -2,7 +2,8 @@
 /*
  * From descriptors to buffers. Descriptors are in memory that the driver may
  * change while we look: every field is loaded once into a local.
- * Source: virtio 1.2 s2.7.5 (descriptor table), s2.7.5.3 (indirect descriptors).
+ * Source: virtio 1.2 s2.7.5 (descriptor table), s2.7.5.3 (indirect descriptors),
+ * s2.8.5 and s2.8.7 (the same for packed rings).
  */
 #include "vq_internal.h"
 
@@ -30,14 +31,6 @@ struct table {
 	uint64_t iova;
 	const char *flat;
 	uint64_t flat_bytes;
-};
-
-struct walk {
-	const struct vq *vq;
-	struct iovec *iov;
-	unsigned int iov_max;
-	unsigned int readable_cnt;
-	unsigned int writable_cnt;
 };
 
 /* memmap_translate(), without the search where the range is all in the largest region. */
@@ -247,6 +240,16 @@ static __attribute__((noinline)) enum vq_fault follow_indirect(struct walk *w,
 	return follow(w, t, 0, NULL);
 }
 
+struct vq_chain vq_walk_chain(const struct walk *w, uint16_t head)
+{
+	return (struct vq_chain){
+		.head = head,
+		.readable_cnt = w->readable_cnt,
+		.writable_cnt = w->writable_cnt,
+		.iov = w->iov,
+	};
+}
+
 enum vq_fault vq_chain_walk(const struct vq *vq, uint16_t head, struct iovec *iov,
 			    unsigned int iov_max, struct vq_chain *ret_chain)
 {
@@ -260,13 +263,34 @@ enum vq_fault vq_chain_walk(const struct vq *vq, uint16_t head, struct iovec *io
 		fault = follow_indirect(&w, &indirect);
 	if (fault)
 		return fault;
-	*ret_chain = (struct vq_chain){
-		.head = head,
-		.readable_cnt = w.readable_cnt,
-		.writable_cnt = w.writable_cnt,
-		.iov = iov,
-	};
+	*ret_chain = vq_walk_chain(&w, head);
 	return VQ_FAULT_NONE;
+}
+
+enum vq_fault vq_walk_add(struct walk *w, uint64_t addr, uint32_t len, uint16_t flags)
+{
+	const struct desc d = { .addr = addr, .len = len, .flags = flags };
+
+	return add_buffer(w, &w->vq->hint, &d);
+}
+
+enum vq_fault vq_walk_add_table(struct walk *w, uint64_t addr, uint32_t len, uint16_t flags)
+{
+	const struct desc d = { .addr = addr, .len = len, .flags = flags };
+	struct table t;
+	enum vq_fault fault = open_indirect(w->vq, &d, &t);
+
+	/* Entries of no bytes are refused, so there are at most iov_max laps and one. */
+	for (uint32_t i = 0; !fault && i < t.cnt; i++) {
+		struct desc entry;
+
+		if (!load_indirect(w->vq, &t, i, &entry))
+			return VQ_FAULT_ADDRESS;
+		/* Of packed descriptors the flags are last, where split ones have next. */
+		entry.flags = entry.next;
+		fault = add_buffer(w, &w->vq->hint, &entry);
+	}
+	return fault;
 }
 
 const char *vq_fault_str(enum vq_fault fault)

@@ -34,6 +34,7 @@ enum vq_head_state {
  * @pushed: by used index modulo size: head. The ring's own copy could be changed
  *          by the driver before vq_publish() reads it back.
  * @state: enum vq_head_state by head
+ * @packed: what a packed ring needs, while started on one; in @packed_mem
  */
 struct vq {
 	struct vring_desc *desc;
@@ -65,6 +66,17 @@ struct vq {
 	uint16_t *redo;
 	uint16_t *pushed;
 	uint8_t *state;
+	struct vq_packed *packed;
+	struct vq_packed *packed_mem;
+};
+
+/* Buffers of a request, as they are collected. */
+struct walk {
+	const struct vq *vq;
+	struct iovec *iov;
+	unsigned int iov_max;
+	unsigned int readable_cnt;
+	unsigned int writable_cnt;
 };
 
 /* Position of a free-running index in the rings. */
@@ -79,6 +91,14 @@ static inline uint16_t vq_slot(const struct vq *vq, uint16_t idx)
  */
 enum vq_fault vq_chain_walk(const struct vq *vq, uint16_t head, struct iovec *iov,
 			    unsigned int iov_max, struct vq_chain *ret_chain);
+
+/*
+ * For a packed ring: adds one descriptor's buffer, or those of an indirect table,
+ * in which only the flag WRITE counts.
+ */
+enum vq_fault vq_walk_add(struct walk *w, uint64_t addr, uint32_t len, uint16_t flags);
+enum vq_fault vq_walk_add_table(struct walk *w, uint64_t addr, uint32_t len, uint16_t flags);
+struct vq_chain vq_walk_chain(const struct walk *w, uint16_t head);
 
 /* Loads avail->idx (acquire). */
 uint16_t vq_load_avail_idx(const struct vq *vq);
@@ -98,9 +118,14 @@ void vq_record_set_clean(struct vq_inflight *rec);
  * vq_record_recover() - take over what a predecessor had in flight
  * @vq: stopped state, with @used_published and all pointers set
  * Fills redo, state and next_seq, brings the record up to date with the ring.
- * Return: 0; -EINVAL the record does not fit the ring; -EFAULT the ring is gone
- *         (nothing was stored).
+ * Return: 0; -EINVAL the record does not fit the ring; -EFAULT the ring is gone;
+ *         -ENOMEM (nothing was stored).
  */
 int vq_record_recover(struct vq *vq);
+/*
+ * Orders redo by @seq, numbers by head, and sets next_seq. Return: 0; -EINVAL two
+ * are equal, or nobody can have counted so far.
+ */
+int vq_redo_sort(struct vq *vq, uint64_t *seq);
 
 #endif

@@ -12,6 +12,7 @@
 #include "vq_internal.h"
 
 #include "vblk/util/le.h"
+#include "vq_packed.h"
 #include "vq_store.h"
 
 /* An avail_event this far behind is refreshed, before it looks like the future. */
@@ -62,6 +63,10 @@ void vq_notify_taken(struct vq *vq)
 
 void vq_kick_suppress(struct vq *vq)
 {
+	if (VBLK_UNLIKELY(vq->packed)) {
+		vq_packed_kick_suppress(vq);
+		return;
+	}
 	/* With EVENT_IDX it is enough not to advance avail_event. */
 	if (!vq->started || vq->event_idx || vq->kicks_suppressed)
 		return;
@@ -72,6 +77,8 @@ bool vq_kick_enable(struct vq *vq)
 {
 	if (!vq->started)
 		return false;
+	if (VBLK_UNLIKELY(vq->packed))
+		return vq_packed_kick_enable(vq);
 	if (vq->event_idx)
 		avail_event_set(vq, vq->last_avail);
 	else if (vq->kicks_suppressed)

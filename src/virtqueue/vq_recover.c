@@ -27,6 +27,7 @@ void vq_record_reset(struct vq_inflight *rec, uint16_t size, uint16_t used_idx)
 	for (unsigned int head = 0; head < size; head++)
 		vq_store_record64(&rec->seq[head], 0);
 	vq_store_record16(&rec->used_idx, used_idx);
+	vq_store_record16(&rec->format, VQ_INFLIGHT_SPLIT);
 	vq_store_record16(&rec->size, size);
 }
 
@@ -52,34 +53,40 @@ static int mark_published(struct vq *vq)
 
 static int compare_seq(const void *a, const void *b, void *ctx)
 {
-	const struct vq_inflight *rec = ctx;
-	uint64_t seq_a = rec->seq[*(const uint16_t *)a];
-	uint64_t seq_b = rec->seq[*(const uint16_t *)b];
+	const uint64_t *seq = ctx;
+	uint64_t seq_a = seq[*(const uint16_t *)a];
+	uint64_t seq_b = seq[*(const uint16_t *)b];
 
 	return (seq_a > seq_b) - (seq_a < seq_b);
 }
 
-/* Fills redo with the heads that are in flight, oldest first. */
-static int collect(struct vq *vq)
+int vq_redo_sort(struct vq *vq, uint64_t *seq)
 {
-	struct vq_inflight *rec = vq->inflight;
+	if (!vq->redo_cnt)
+		return 0;
+	qsort_r(vq->redo, vq->redo_cnt, sizeof(vq->redo[0]), compare_seq, seq);
+	for (unsigned int i = 1; i < vq->redo_cnt; i++)
+		if (seq[vq->redo[i - 1]] == seq[vq->redo[i]])
+			return -EINVAL;
+	if (seq[vq->redo[vq->redo_cnt - 1]] > SEQ_MAX)
+		return -EINVAL;
+	vq->next_seq = seq[vq->redo[vq->redo_cnt - 1]] + 1;
+	return 0;
+}
 
+/* Fills redo with the heads that are in flight, oldest first; @seq with their numbers. */
+static int collect(struct vq *vq, uint64_t *seq)
+{
 	vq->redo_cnt = 0;
 	for (unsigned int head = 0; head < vq->size; head++) {
-		if (!rec->seq[head] || vq->state[head] == VQ_HEAD_PUSHED)
-			continue;
-		if (rec->seq[head] > SEQ_MAX)
-			return -EINVAL;
-		vq->redo[vq->redo_cnt++] = (uint16_t)head;
+		seq[head] = __atomic_load_n(&vq->inflight->seq[head], __ATOMIC_RELAXED);
+		if (seq[head] && vq->state[head] != VQ_HEAD_PUSHED)
+			vq->redo[vq->redo_cnt++] = (uint16_t)head;
 	}
-	qsort_r(vq->redo, vq->redo_cnt, sizeof(vq->redo[0]), compare_seq, rec);
-	for (unsigned int i = 1; i < vq->redo_cnt; i++)
-		if (rec->seq[vq->redo[i - 1]] == rec->seq[vq->redo[i]])
-			return -EINVAL;
 	/* More taken than was ever made available: not this ring's record. */
 	if (vq->redo_cnt > (uint16_t)(vq_load_avail_idx(vq) - vq->used_published))
 		return -EINVAL;
-	return 0;
+	return vq_redo_sort(vq, seq);
 }
 
 /* Steps 3 and 4 of the publish that the predecessor did not finish. */
@@ -100,6 +107,7 @@ static void finish_publish(struct vq *vq)
 int vq_record_recover(struct vq *vq)
 {
 	struct vq_inflight *rec = vq->inflight;
+	uint64_t *seq;
 	int r;
 
 	/* used->idx was read; a ring that is gone says 0. */
@@ -109,12 +117,17 @@ int vq_record_recover(struct vq *vq)
 		vq_record_reset(rec, vq->size, vq->used_published);
 		return 0;
 	}
-	if (rec->size != vq->size)
+	if (rec->size != vq->size || rec->format != VQ_INFLIGHT_SPLIT)
 		return -EINVAL;
 	r = mark_published(vq);
 	if (r < 0)
 		return r;
-	r = collect(vq);
+	/* A copy: the record may be in memory that others write, too. */
+	seq = calloc(vq->size, sizeof(*seq));
+	if (!seq)
+		return -ENOMEM;
+	r = collect(vq, seq);
+	free(seq);
 	if (r < 0)
 		return r;
 	if (vq_memory_is_gone(vq))
@@ -122,7 +135,5 @@ int vq_record_recover(struct vq *vq)
 	finish_publish(vq);
 	for (unsigned int i = 0; i < vq->redo_cnt; i++)
 		vq->state[vq->redo[i]] = VQ_HEAD_RECOVERED;
-	if (vq->redo_cnt)
-		vq->next_seq = rec->seq[vq->redo[vq->redo_cnt - 1]] + 1;
 	return 0;
 }

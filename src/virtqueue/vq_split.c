@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Taking requests from a split ring and returning them. Indexes that belong to
- * the device live in struct vq; the ring gets copies and is never asked.
+ * Taking requests from a split ring and returning them, and the functions of vq.h
+ * for both kinds of rings. Indexes that belong to the device live in struct vq; the
+ * ring gets copies and is never asked.
  * Source: virtio 1.2 s2.7.6 (available ring), s2.7.8 (used ring).
  */
 #include "vblk/virtqueue/vq.h"
@@ -15,6 +16,7 @@
 #include "vblk/util/math.h"
 #include "vblk/mem/memguard.h"
 #include "vq_internal.h"
+#include "vq_packed.h"
 #include "vq_store.h"
 
 int vq_new(uint16_t size_max, struct vq **ret_vq)
@@ -45,6 +47,7 @@ void vq_free(struct vq *vq)
 	free(vq->redo);
 	free(vq->pushed);
 	free(vq->state);
+	free(vq->packed_mem);
 	free(vq);
 }
 
@@ -55,8 +58,6 @@ static bool ptr_is_usable(const void *p, uint64_t align_bytes)
 
 static bool config_is_sane(const struct vq *vq, const struct vq_config *cfg)
 {
-	if (cfg->packed) /* not yet */
-		return false;
 	if (!is_power_of_two(cfg->size) || cfg->size > vq->size_max)
 		return false;
 	if (cfg->recover && !cfg->inflight)
@@ -77,6 +78,7 @@ static void reset(struct vq *vq)
 		.redo = vq->redo,
 		.pushed = vq->pushed,
 		.state = vq->state,
+		.packed_mem = vq->packed_mem,
 		.next_seq = 1,
 	};
 
@@ -91,6 +93,12 @@ int vq_start(struct vq *vq, const struct vq_config *cfg)
 	assert(!vq->inflight_cnt);
 	reset(vq);
 	vq->guard_hits = memguard_hits();
+	if (cfg->packed) {
+		r = vq_packed_start(vq, cfg);
+		if (r < 0)
+			reset(vq);
+		return r;
+	}
 	if (!config_is_sane(vq, cfg))
 		return -EINVAL;
 	vq->size = cfg->size;
@@ -126,7 +134,7 @@ void vq_stop(struct vq *vq)
 {
 	assert(!vq->inflight_cnt);
 	/* The next ring may be another: no stale record may be taken for its. */
-	if (vq->started && vq->inflight && !vq->inflight_cnt && !vq->abandoned &&
+	if (vq->started && !vq->packed && vq->inflight && !vq->inflight_cnt && !vq->abandoned &&
 	    vq->redo_next == vq->redo_cnt && vq->used_pushed == vq->used_published)
 		vq_record_set_clean(vq->inflight);
 	reset(vq);
@@ -234,6 +242,8 @@ int vq_pop(struct vq *vq, struct iovec *iov, unsigned int iov_max, struct vq_cha
 		return -EBADMSG;
 	if (!vq->started || !vq->map)
 		return 0;
+	if (VBLK_UNLIKELY(vq->packed))
+		return vq_packed_pop(vq, iov, iov_max, ret_chain);
 	if (vq->redo_next < vq->redo_cnt) {
 		fault = pop_recovered(vq, iov, iov_max, ret_chain);
 	} else {
@@ -253,9 +263,14 @@ int vq_pop(struct vq *vq, struct iovec *iov, unsigned int iov_max, struct vq_cha
 void vq_push(struct vq *vq, uint16_t head, uint32_t written_bytes)
 {
 	uint16_t slot = vq_slot(vq, vq->used_pushed);
-	struct vring_used_elem *elem = &vq->used->ring[slot];
+	struct vring_used_elem *elem;
 
 	assert(head < vq->size && vq->state[head] == VQ_HEAD_POPPED);
+	if (VBLK_UNLIKELY(vq->packed)) {
+		vq_packed_push(vq, head, written_bytes);
+		return;
+	}
+	elem = &vq->used->ring[slot];
 	vq_store_le32(&elem->id, head);
 	vq_store_le32(&elem->len, written_bytes);
 	vq->pushed[slot] = head;
@@ -289,6 +304,8 @@ bool vq_publish(struct vq *vq)
 	uint16_t old_idx = vq->used_published;
 	bool wanted;
 
+	if (VBLK_UNLIKELY(vq->packed))
+		return vq_packed_publish(vq);
 	if (vq->used_pushed != old_idx)
 		publish_batch(vq);
 	else if (!vq->irq_owed)
@@ -316,7 +333,11 @@ unsigned int vq_inflight_cnt(const struct vq *vq)
 
 bool vq_has_available(const struct vq *vq)
 {
-	return vq->started && vq_load_avail_idx(vq) != vq->last_avail;
+	if (!vq->started)
+		return false;
+	if (vq->packed)
+		return vq_packed_is_available(vq, vq_packed_load_flags(vq));
+	return vq_load_avail_idx(vq) != vq->last_avail;
 }
 
 uint16_t vq_last_avail_idx(const struct vq *vq)
@@ -326,7 +347,7 @@ uint16_t vq_last_avail_idx(const struct vq *vq)
 
 uint32_t vq_base(const struct vq *vq)
 {
-	return vq->last_avail;
+	return vq->last_avail | (vq->packed ? (uint32_t)vq->used_published << 16 : 0);
 }
 
 uint16_t vq_size(const struct vq *vq)

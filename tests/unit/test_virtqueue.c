@@ -322,5 +322,6 @@ int main(void)
 	fx_suite_notify(s);
 	fx_suite_recover(s);
 	fx_suite_gone(s);
+	fx_suite_race(s);
 	return run_suite(s);
 }

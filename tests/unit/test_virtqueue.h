@@ -5,6 +5,7 @@
 
 #include <check.h>
 
+#include "packed_ring.h"
 #include "ring_builder.h"
 #include "vblk/mem/memmap.h"
 #include "vblk/virtqueue/vq.h"
@@ -27,10 +28,12 @@
 
 /**
  * struct fx - the fixture
+ * @packed: a packed ring, whose arena is @ring; or NULL
  * @rec: in-flight record with room for the ring; @cfg uses it when a test says so
  */
 struct fx {
 	struct ring *ring;
+	struct packed_ring *packed;
 	struct memmap *map;
 	struct vq *vq;
 	struct vq_inflight *rec;
@@ -43,7 +46,11 @@ extern struct fx fx;
 
 /* A ring of @size entries with both indexes at @idx; not started. */
 void fx_init(uint16_t size, uint16_t idx);
+/* A packed ring of @size descriptors, both sides at @off in a lap of @wrap; not started. */
+void fx_init_packed(uint16_t size, uint16_t off, bool wrap);
 void fx_start(void);
+/* The process dies: only ring and record remain, and the next fx_start() recovers. */
+void fx_die(void);
 void fx_fini(void);
 
 /* Driver address of an offset in the arena. */
@@ -56,10 +63,22 @@ void fx_make(uint16_t head);
 /* fx_make(), fx_take(), vq_push(). */
 void fx_turn(uint16_t head);
 
+/* One readable descriptor with buffer id @id in the packed ring. */
+void fx_packed_make(uint16_t id);
+/* A direct chain of @cnt such descriptors. */
+void fx_packed_make_chain(uint16_t id, unsigned int cnt);
+/* fx_packed_make(), fx_take(), vq_push(). */
+void fx_packed_turn(uint16_t id);
+
 void fx_suite_ring(Suite *s);
 void fx_suite_chain(Suite *s);
 void fx_suite_notify(Suite *s);
 void fx_suite_recover(Suite *s);
 void fx_suite_gone(Suite *s);
+void fx_suite_race(Suite *s);
+void fx_suite_packed_ring(Suite *s);
+void fx_suite_packed_chain(Suite *s);
+void fx_suite_packed_notify(Suite *s);
+void fx_suite_packed_recover(Suite *s);
 
 #endif

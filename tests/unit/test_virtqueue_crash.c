@@ -5,43 +5,35 @@
  * recovers, and is cut at each of its stores too; a third one finishes. The
  * driver must then have seen every request completed exactly once.
  *
- * VBLK_TEST_SEED in the environment chooses other scenarios.
+ * What a driver does differently on split and on packed rings is in the files
+ * test_virtqueue_crash_*.c. VBLK_TEST_SEED in the environment chooses other scenarios.
  */
-#include <check.h>
+#include "test_virtqueue_crash.h"
+
 #include <limits.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "ring_builder.h"
 #include "run_suite.h"
 #include "../../src/virtqueue/vq_store.h"
 #include "vblk/mem/memmap.h"
 #include "vblk/util/compiler.h"
-#include "vblk/virtqueue/vq.h"
 
-#define RING_SIZE  8u
-#define HEADS	   6u /* descriptors 6 and 7 are second ones of heads 0 and 1 */
-#define STEPS	   8u
-#define SCENARIOS  8
-#define ARENA_IOVA 0x40000u
-#define NO_CUT	   UINT_MAX
+#define STEPS	  8u
+#define SCENARIOS 8
+#define NO_CUT	  UINT_MAX
 
 /* What survives a death: the driver, and the memory. */
-static struct {
-	struct ring *ring;
-	struct memmap *map;
-	struct vq_inflight *rec;
-	bool pending[HEADS];
-	unsigned int made_cnt, done_cnt;
-	uint64_t rng;
-} world;
+struct crash_world world;
+
+static const struct crash_ring_ops *const rings[] = { &crash_ring_split, &crash_ring_packed };
 
 /* What dies. */
 static struct {
 	struct vq *vq;
-	uint16_t held[RING_SIZE];
+	uint16_t held[CRASH_RING_MAX];
 	unsigned int held_cnt;
 } dev;
 
@@ -67,40 +59,20 @@ static unsigned int rnd(unsigned int below)
 	return (unsigned int)(world.rng >> 33) % below;
 }
 
-/* Head 0 and 1: two descriptors; 2 and 3: one; 4 and 5: indirect. */
-static void describe_heads(struct ring *r)
-{
-	uint64_t buf = ring_iova(r, ring_alloc(r, 64, 16));
-
-	for (unsigned int i = 0; i < RING_SIZE; i++)
-		ring_desc_set(r, i, .addr = buf, .len = 8, .flags = i < 2 ? VRING_DESC_F_NEXT : 0,
-			      .next = (uint16_t)(i + 6));
-	for (unsigned int i = 4; i < HEADS; i++) {
-		void *table = ring_alloc(r, 32, 16);
-
-		ring_table_set(table, 0, .addr = buf, .len = 8, .flags = VRING_DESC_F_NEXT,
-			       .next = 1);
-		ring_table_set(table, 1, .addr = buf, .len = 8, .flags = VRING_DESC_F_WRITE);
-		ring_desc_set(r, i, .addr = ring_iova(r, table), .len = 32,
-			      .flags = VRING_DESC_F_INDIRECT);
-	}
-}
-
-static void world_new(void)
+static void world_new(const struct crash_ring_ops *ops)
 {
 	struct memmap_region region;
 
-	world.ring = ring_new(RING_SIZE, 0x10000, ARENA_IOVA);
-	region = (struct memmap_region){ .iova = ARENA_IOVA,
-					 .len_bytes = 0x10000,
-					 .va = world.ring->mem,
+	memset(&world, 0, sizeof(world));
+	world.ops = ops;
+	ops->create();
+	region = (struct memmap_region){ .iova = CRASH_ARENA_IOVA,
+					 .len_bytes = CRASH_ARENA_BYTES,
+					 .va = world.arena->mem,
 					 .perm = MEMMAP_READ | MEMMAP_WRITE,
 					 .fd = -1 };
 	ck_assert_int_eq(memmap_new(&region, 1, NULL, NULL, &world.map), 0);
-	world.rec = calloc(1, vq_inflight_bytes(RING_SIZE));
-	ck_assert_ptr_nonnull(world.rec);
-	describe_heads(world.ring);
-	ck_assert_int_eq(vq_new(RING_SIZE, &dev.vq), 0);
+	ck_assert_int_eq(vq_new(CRASH_RING_MAX, &dev.vq), 0);
 }
 
 static void world_free(void)
@@ -108,69 +80,57 @@ static void world_free(void)
 	vq_free(dev.vq);
 	memmap_unref(world.map);
 	free(world.rec);
-	ring_free(world.ring);
+	world.ops->destroy();
 }
 
 /* Another ring has left a record: a clean one, or (odd seeds) one of requests of its own. */
 static void world_reset(uint64_t seed)
 {
-	ring_set_start_idx(world.ring, (uint16_t)(65530 + seed % 8));
-	memset(world.rec, 0x5a, vq_inflight_bytes(RING_SIZE));
-	world.rec->size = VQ_INFLIGHT_CLEAN;
-	if (seed & 1) {
-		world.rec->size = RING_SIZE;
-		world.rec->used_idx = (uint16_t)(65530 + seed % 8);
-		for (unsigned int i = 0; i < RING_SIZE; i++)
-			world.rec->seq[i] = i + 1;
-	}
+	memset(world.rec, 0x5a, world.rec_bytes);
+	((struct vq_inflight *)world.rec)->size = VQ_INFLIGHT_CLEAN;
 	memset(world.pending, 0, sizeof(world.pending));
 	world.made_cnt = 0;
 	world.done_cnt = 0;
 	world.rng = seed * 2654435761u + 1;
+	world.ops->reset(seed);
 }
 
 static void driver_make(unsigned int max)
 {
 	for (unsigned int i = 0; i < max; i++) {
-		uint16_t head = (uint16_t)rnd(HEADS);
+		unsigned int req = rnd(CRASH_REQS);
 
-		if (world.pending[head])
+		if (world.pending[req] || !world.ops->make(req))
 			continue;
-		world.pending[head] = true;
+		world.pending[req] = true;
 		world.made_cnt++;
-		ring_avail_add(world.ring, head);
 	}
-	ring_avail_show(world.ring);
+	world.ops->show();
 }
 
 static void driver_reap(void)
 {
-	uint16_t now = ring_used_idx(world.ring);
+	world.ops->reap();
+}
 
-	ck_assert_uint_le((uint16_t)(now - world.ring->used_idx), RING_SIZE);
-	for (; world.ring->used_idx != now; world.ring->used_idx++) {
-		uint32_t head = ring_used_elem(world.ring, world.ring->used_idx).id;
-
-		ck_assert_uint_lt(head, HEADS);
-		ck_assert_msg(world.pending[head], "head %u was completed twice", head);
-		world.pending[head] = false;
-		world.done_cnt++;
-	}
+void crash_done(unsigned int req)
+{
+	ck_assert_uint_lt(req, CRASH_REQS);
+	ck_assert_msg(world.pending[req], "request %u was completed twice", req);
+	world.pending[req] = false;
+	world.done_cnt++;
 }
 
 static void device_start(bool recover)
 {
 	struct vq_config cfg = {
-		.size = RING_SIZE,
-		.desc = world.ring->desc,
-		.avail = world.ring->avail,
-		.used = world.ring->used,
 		.event_idx = world.rng & 1,
 		.indirect = true,
 		.inflight = world.rec,
 		.recover = recover,
 	};
 
+	world.ops->configure(&cfg);
 	dev.held_cnt = 0;
 	vq_set_map(dev.vq, world.map);
 	ck_assert_int_eq(vq_start(dev.vq, &cfg), 0);
@@ -181,7 +141,7 @@ static void device_dies(void)
 {
 	vq_free(dev.vq);
 	dev.held_cnt = 0;
-	ck_assert_int_eq(vq_new(RING_SIZE, &dev.vq), 0);
+	ck_assert_int_eq(vq_new(CRASH_RING_MAX, &dev.vq), 0);
 }
 
 static void device_pop(unsigned int max)
@@ -191,12 +151,14 @@ static void device_pop(unsigned int max)
 
 	for (unsigned int i = 0; i < max; i++) {
 		int r = vq_pop(dev.vq, iov, ARRAY_SIZE(iov), &chain);
+		unsigned int req;
 
 		ck_assert_msg(r >= 0, "fault: %s", vq_fault_str(vq_fault(dev.vq)));
 		if (!r)
 			return;
-		ck_assert_msg(chain.head < HEADS && world.pending[chain.head],
-			      "head %u was taken and is not the device's", chain.head);
+		req = world.ops->which(&chain);
+		ck_assert_msg(req < CRASH_REQS && world.pending[req],
+			      "request %u was taken and is not the device's", req);
 		dev.held[dev.held_cnt++] = chain.head;
 	}
 }
@@ -242,8 +204,8 @@ static void driver_alone(void)
 
 static void drain(void)
 {
-	device_pop(RING_SIZE);
-	device_push(RING_SIZE);
+	device_pop(CRASH_RING_MAX);
+	device_push(CRASH_RING_MAX);
 	(void)vq_publish(dev.vq);
 	driver_reap();
 }
@@ -279,8 +241,8 @@ static bool dies_at(void (*life)(void), unsigned int at)
 
 static void check_all_done(void)
 {
-	for (unsigned int i = 0; i < HEADS; i++)
-		ck_assert_msg(!world.pending[i], "head %u was lost", i);
+	for (unsigned int i = 0; i < CRASH_REQS; i++)
+		ck_assert_msg(!world.pending[i], "request %u was lost", i);
 	ck_assert_uint_eq(world.made_cnt, world.done_cnt);
 }
 
@@ -292,10 +254,16 @@ static void finish(void)
 	drain();
 	check_all_done();
 	for (unsigned int i = 0; i < 3; i++) {
-		driver_make(RING_SIZE);
+		driver_make(CRASH_RING_MAX);
 		drain();
 		check_all_done();
 	}
+	/* Also after an end in order. */
+	vq_stop(dev.vq);
+	device_dies();
+	driver_make(CRASH_RING_MAX);
+	life_recovering();
+	check_all_done();
 	vq_stop(dev.vq);
 }
 
@@ -328,12 +296,13 @@ static uint64_t base_seed(void)
 
 START_TEST(every_request_completes_once_whenever_the_process_dies)
 {
-	uint64_t seed = base_seed() * 1000 + (uint64_t)_i;
+	const struct crash_ring_ops *ops = rings[_i / SCENARIOS];
+	uint64_t seed = base_seed() * 1000 + (uint64_t)_i % SCENARIOS;
 	unsigned int run_cnt = 0;
 	bool first_died = true;
 
-	printf("scenario seed %llu: ", (unsigned long long)seed);
-	world_new();
+	printf("%s, scenario seed %llu: ", ops->name, (unsigned long long)seed);
+	world_new(ops);
 	/* Store 0 of a start that is fresh is what makes a foreign record harmless. */
 	for (unsigned int first_at = seed & 1; first_died; first_at++) {
 		(void)run(seed, first_at, NO_CUT, &first_died);
@@ -356,6 +325,6 @@ int main(void)
 	suite_add_tcase(s, tc);
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, every_request_completes_once_whenever_the_process_dies, 0,
-			    SCENARIOS);
+			    ARRAY_SIZE(rings) * SCENARIOS);
 	return run_suite(s);
 }

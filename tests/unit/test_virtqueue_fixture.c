@@ -32,15 +32,21 @@ static void make_map(void)
 	ck_assert_int_eq(memmap_new(regions, ARRAY_SIZE(regions), NULL, NULL, &fx.map), 0);
 }
 
+static void init(uint16_t size_max)
+{
+	make_map();
+	ck_assert_int_eq(vq_new(size_max, &fx.vq), 0);
+	vq_set_map(fx.vq, fx.map);
+	/* Room for either kind; exactly as much, so that tools see what goes beyond. */
+	fx.rec = calloc(1, fx.packed ? vq_inflight_packed_bytes(fx.cfg.size)
+				     : vq_inflight_bytes(fx.cfg.size));
+	ck_assert_ptr_nonnull(fx.rec);
+}
+
 void fx_init(uint16_t size, uint16_t idx)
 {
 	fx = (struct fx){ .ring = ring_new(size, FX_MEM_BYTES, FX_IOVA) };
 	ring_set_start_idx(fx.ring, idx);
-	make_map();
-	ck_assert_int_eq(vq_new(size, &fx.vq), 0);
-	vq_set_map(fx.vq, fx.map);
-	fx.rec = calloc(1, vq_inflight_bytes(size));
-	ck_assert_ptr_nonnull(fx.rec);
 	fx.cfg = (struct vq_config){
 		.size = size,
 		.desc = fx.ring->desc,
@@ -48,6 +54,40 @@ void fx_init(uint16_t size, uint16_t idx)
 		.used = fx.ring->used,
 		.indirect = true,
 	};
+	init(size);
+}
+
+void fx_init_packed(uint16_t size, uint16_t off, bool wrap)
+{
+	struct packed_ring *r = packed_ring_new(size, FX_MEM_BYTES, FX_IOVA);
+	uint16_t size_max = 1;
+
+	fx = (struct fx){ .ring = r->arena, .packed = r };
+	packed_ring_set_start(r, off, wrap);
+	fx.cfg = (struct vq_config){
+		.size = size,
+		.packed = true,
+		.packed_desc = r->desc,
+		.driver_event = r->driver,
+		.device_event = r->device,
+		.base = packed_pos_word(r->avail) * 0x10001u,
+		.indirect = true,
+	};
+	while (size_max < size)
+		size_max *= 2;
+	init(size_max);
+}
+
+void fx_die(void)
+{
+	uint16_t size_max = 1;
+
+	while (size_max < fx.cfg.size)
+		size_max *= 2;
+	vq_free(fx.vq);
+	ck_assert_int_eq(vq_new(size_max, &fx.vq), 0);
+	vq_set_map(fx.vq, fx.map);
+	fx.cfg.recover = true;
 }
 
 void fx_start(void)
@@ -59,7 +99,10 @@ void fx_fini(void)
 {
 	vq_free(fx.vq);
 	memmap_unref(fx.map);
-	ring_free(fx.ring);
+	if (fx.packed)
+		packed_ring_free(fx.packed);
+	else
+		ring_free(fx.ring);
 	free(fx.rec);
 }
 
@@ -90,4 +133,24 @@ void fx_turn(uint16_t head)
 	fx_make(head);
 	ck_assert_uint_eq(fx_take(), head);
 	vq_push(fx.vq, head, 0);
+}
+
+void fx_packed_make_chain(uint16_t id, unsigned int cnt)
+{
+	struct packed_buf bufs[FX_IOV_MAX];
+
+	for (unsigned int i = 0; i < cnt; i++)
+		bufs[i] = (struct packed_buf){ .addr = fx_iova(FX_BUF), .len = 16 };
+	packed_ring_add(fx.packed, id, bufs, cnt);
+}
+
+void fx_packed_make(uint16_t id)
+{
+	fx_packed_make_chain(id, 1);
+}
+
+void fx_packed_turn(uint16_t id)
+{
+	fx_packed_make(id);
+	vq_push(fx.vq, fx_take(), 0);
 }

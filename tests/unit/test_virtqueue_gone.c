@@ -56,14 +56,6 @@ static void start_recorded(void)
 	fx_start();
 }
 
-static void die(void)
-{
-	vq_free(fx.vq);
-	ck_assert_int_eq(vq_new(fx.ring->size, &fx.vq), 0);
-	vq_set_map(fx.vq, fx.map);
-	fx.cfg.recover = true;
-}
-
 START_TEST(request_whose_table_is_gone_is_not_taken)
 {
 	struct memmap_region region = {
@@ -166,7 +158,7 @@ START_TEST(recovery_from_a_ring_that_is_gone_stores_nothing)
 	ck_assert_ptr_nonnull(copy);
 	page_new();
 	start_recorded();
-	die();
+	fx_die();
 	if (_i)
 		fx.cfg.avail = (void *)gone.page;
 	else
@@ -188,7 +180,7 @@ START_TEST(clean_record_is_kept_when_the_ring_is_gone)
 {
 	page_new();
 	start_recorded();
-	die();
+	fx_die();
 	fx.rec->size = VQ_INFLIGHT_CLEAN;
 	fx.cfg.used = (void *)gone.page;
 	page_goes();

@@ -2,11 +2,7 @@
 /* Kicks and interrupts: who is told, and that nobody sleeps for ever. */
 #include "test_virtqueue.h"
 
-#include <poll.h>
-#include <pthread.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "vblk/util/compiler.h"
 
@@ -169,118 +165,11 @@ START_TEST(stale_avail_event_never_asks_for_a_kick)
 }
 END_TEST
 
-#define RACE_ROUNDS 3000u
-
-/* Shared with the driver thread: kicks and interrupts as counting events. */
-static struct {
-	int kick_fd, irq_fd;
-	bool event_idx;
-} race;
-
-/* Fails instead of hanging when the other side forgot us. */
-static void wait_for(int fd)
-{
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	uint64_t n;
-
-	ck_assert_msg(poll(&p, 1, 20000) == 1, "a notification was lost");
-	ck_assert_int_eq(read(fd, &n, sizeof(n)), sizeof(n));
-}
-
-static void notify(int fd)
-{
-	uint64_t one = 1;
-
-	ck_assert_int_eq(write(fd, &one, sizeof(one)), sizeof(one));
-}
-
-/* Sleeps until the device has returned something. */
-static void driver_wait(struct ring *r)
-{
-	for (;;) {
-		if (race.event_idx)
-			ring_used_event_set(r, r->used_idx);
-		else
-			ring_avail_flags_set(r, 0);
-		__sync_synchronize();
-		if (ring_used_idx(r) != r->used_idx)
-			return;
-		wait_for(race.irq_fd);
-	}
-}
-
-static void *driver_main(void *arg)
-{
-	struct ring *r = arg;
-	unsigned int done_cnt = 0, free_cnt = r->size, made_cnt = 0;
-
-	while (done_cnt < RACE_ROUNDS) {
-		while (free_cnt && made_cnt < RACE_ROUNDS) {
-			uint16_t old = r->avail_idx;
-
-			ring_publish(r, (uint16_t)(made_cnt % r->size));
-			made_cnt++;
-			free_cnt--;
-			if (ring_kick_wanted(r, old, race.event_idx))
-				notify(race.kick_fd);
-		}
-		if (!race.event_idx)
-			ring_avail_flags_set(r, VRING_AVAIL_F_NO_INTERRUPT);
-		driver_wait(r);
-		for (uint16_t now = ring_used_idx(r); r->used_idx != now; r->used_idx++) {
-			done_cnt++;
-			free_cnt++;
-		}
-	}
-	return NULL;
-}
-
-static void device_round(unsigned int *done_cnt)
-{
-	vq_kick_suppress(fx.vq);
-	do {
-		while (fx_pop() == 1) {
-			vq_push(fx.vq, fx.chain.head, 0);
-			(*done_cnt)++;
-		}
-		if (vq_publish(fx.vq))
-			notify(race.irq_fd);
-	} while (vq_kick_enable(fx.vq));
-}
-
-/* Two threads, tiny ring, both sides sleep whenever they may. */
-START_TEST(no_notification_is_lost)
-{
-	unsigned int done_cnt = 0;
-	pthread_t driver;
-
-	race.event_idx = _i;
-	race.kick_fd = eventfd(0, EFD_CLOEXEC);
-	race.irq_fd = eventfd(0, EFD_CLOEXEC);
-	start(2, 65000, race.event_idx);
-	for (unsigned int i = 0; i < 2; i++)
-		ring_desc_set(fx.ring, i, .addr = fx_iova(FX_BUF), .len = 1);
-	ck_assert_int_eq(pthread_create(&driver, NULL, driver_main, fx.ring), 0);
-	for (;;) {
-		device_round(&done_cnt);
-		ck_assert_int_eq(vq_fault(fx.vq), VQ_FAULT_NONE);
-		if (done_cnt == RACE_ROUNDS)
-			break;
-		wait_for(race.kick_fd);
-	}
-	pthread_join(driver, NULL);
-	close(race.kick_fd);
-	close(race.irq_fd);
-	fx_fini();
-}
-END_TEST
-
 void fx_suite_notify(Suite *s)
 {
 	TCase *tc = tcase_create("notify");
 
 	suite_add_tcase(s, tc);
-	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, first_publish_interrupts_whatever_was_asked, 0, 2);
 	tcase_add_test(tc, no_interrupt_flag_is_obeyed);
 	tcase_add_test(tc, flag_means_nothing_with_event_idx);
@@ -291,5 +180,4 @@ void fx_suite_notify(Suite *s)
 	tcase_add_test(tc, event_idx_leaves_the_flag_alone);
 	tcase_add_loop_test(tc, kick_enable_is_false_on_an_empty_ring, 0, 2);
 	tcase_add_test(tc, stale_avail_event_never_asks_for_a_kick);
-	tcase_add_loop_test(tc, no_notification_is_lost, 0, 2);
 }

@@ -15,15 +15,6 @@ static void start_recorded(uint16_t idx)
 	fx_start();
 }
 
-/* The process dies: only the ring and the record remain. */
-static void die(void)
-{
-	vq_free(fx.vq);
-	ck_assert_int_eq(vq_new(fx.ring->size, &fx.vq), 0);
-	vq_set_map(fx.vq, fx.map);
-	fx.cfg.recover = true;
-}
-
 /* Heads 4, 1, 6, 2 taken in this order; 1 returned. */
 static void take_four_return_one(void)
 {
@@ -42,7 +33,7 @@ START_TEST(successor_redoes_what_was_in_flight_oldest_first)
 	start_recorded(65533);
 	take_four_return_one();
 	fx_make(1); /* arrived while nobody was there */
-	die();
+	fx_die();
 	fx_start();
 	ck_assert_uint_eq(vq_recovered_cnt(fx.vq), 3);
 	ck_assert_uint_eq(vq_last_avail_idx(fx.vq), (uint16_t)(65533 + 4));
@@ -60,7 +51,7 @@ START_TEST(redo_order_survives_a_second_death)
 {
 	start_recorded(0);
 	take_four_return_one();
-	die();
+	fx_die();
 	fx_start();
 	ck_assert_uint_eq(fx_take(), 4);
 	vq_push(fx.vq, 4, 0);
@@ -69,7 +60,7 @@ START_TEST(redo_order_survives_a_second_death)
 	ck_assert_uint_eq(fx_take(), 6);
 	ck_assert_uint_eq(fx_take(), 2);
 	ck_assert_uint_eq(fx_take(), 4);
-	die();
+	fx_die();
 	fx_start();
 	ck_assert_uint_eq(vq_recovered_cnt(fx.vq), 3);
 	ck_assert_uint_eq(fx_take(), 6);
@@ -83,7 +74,7 @@ START_TEST(recovered_head_is_busy_before_it_is_popped)
 {
 	start_recorded(0);
 	take_four_return_one();
-	die();
+	fx_die();
 	fx_start();
 	fx_make(6);
 	for (int i = 0; i < 3; i++)
@@ -104,7 +95,7 @@ START_TEST(first_publish_after_recovery_interrupts_even_when_empty)
 	(void)vq_publish(fx.vq); /* and dies before the interrupt */
 	ring_avail_flags_set(fx.ring, VRING_AVAIL_F_NO_INTERRUPT);
 	ring_used_event_set(fx.ring, 5000);
-	die();
+	fx_die();
 	fx_start();
 	ck_assert(vq_publish(fx.vq));
 	ck_assert(!vq_publish(fx.vq));
@@ -118,7 +109,7 @@ START_TEST(fresh_start_forgets_the_record)
 {
 	start_recorded(0);
 	take_four_return_one();
-	die();
+	fx_die();
 	fx.cfg.recover = false;
 	ring_set_start_idx(fx.ring, 0);
 	fx_start();
@@ -154,7 +145,7 @@ START_TEST(stop_keeps_what_is_not_finished)
 {
 	start_recorded(0);
 	take_four_return_one();
-	die();
+	fx_die();
 	fx_start();
 	vq_stop(fx.vq); /* before the redo list was popped */
 	fx_start();
@@ -186,7 +177,7 @@ static void publish_and_die_before_clearing(void)
 	(void)vq_publish(fx.vq);
 	memcpy(fx.rec, before, vq_inflight_bytes(8));
 	free(before);
-	die();
+	fx_die();
 }
 
 START_TEST(unfinished_batch_may_be_the_whole_ring)
@@ -214,7 +205,7 @@ START_TEST(finished_batch_is_not_finished_again)
 	/* The driver uses the head again, and we die with it. */
 	fx_make(3);
 	ck_assert_uint_eq(fx_take(), 3);
-	die();
+	fx_die();
 	fx_start();
 	ck_assert_uint_eq(vq_recovered_cnt(fx.vq), 1);
 	ck_assert_uint_eq(fx_take(), 3);
@@ -291,7 +282,7 @@ START_TEST(record_that_does_not_fit_is_refused_and_kept)
 	ck_assert_ptr_nonnull(copy);
 	start_recorded(0);
 	take_four_return_one();
-	die();
+	fx_die();
 	damages[_i]();
 	memcpy(copy, fx.rec, vq_inflight_bytes(8));
 	ck_assert_int_eq(vq_start(fx.vq, &fx.cfg), -EINVAL);
@@ -306,7 +297,7 @@ START_TEST(undamaged_record_is_taken)
 {
 	start_recorded(0);
 	take_four_return_one();
-	die();
+	fx_die();
 	fx_start();
 	fx_fini();
 }

@@ -9,6 +9,7 @@
 #define VBLK_MUST_CHECK		      __attribute__((warn_unused_result))
 #define VBLK_UNUSED		      __attribute__((unused))
 #define VBLK_NORETURN		      __attribute__((noreturn))
+#define VBLK_UNLIKELY(cond)	      __builtin_expect(!!(cond), 0)
 /* Keeps data of different threads on different cache lines. */
 #define VBLK_CACHE_ALIGNED __attribute__((aligned(64)))
 
