@@ -10,4 +10,4 @@ endforeach()
 target_link_options(test_bdev_uring PRIVATE
 	-Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=aligned_alloc)
 # Answers of the kernel that a healthy file never gives.
-target_link_options(test_bdev_inject PRIVATE -Wl,--wrap=preadv2 -Wl,--wrap=pwritev2)
+target_link_options(test_bdev_inject PRIVATE -Wl,--wrap=syscall)

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -25,10 +27,10 @@ static uint8_t buf[64 << 10] __attribute__((aligned(4096)));
 static int fake_rw_result; /* of preadv2 and pwritev2, as -errno or a length */
 static int fake_rw_calls;
 
-ssize_t __wrap_preadv2(int fd, const struct iovec *iov, int cnt, off_t off, int flags);
-ssize_t __wrap_pwritev2(int fd, const struct iovec *iov, int cnt, off_t off, int flags);
+long __wrap_syscall(long call, ...);
+long __real_syscall(long call, ...);
 
-static ssize_t fake_rw(int flags)
+static long fake_rw(long flags)
 {
 	ck_assert_int_eq(flags, RWF_NOWAIT);
 	fake_rw_calls++;
@@ -38,16 +40,18 @@ static ssize_t fake_rw(int flags)
 	return -1;
 }
 
-ssize_t __wrap_preadv2(int fd VBLK_UNUSED, const struct iovec *iov VBLK_UNUSED, int cnt VBLK_UNUSED,
-		       off_t off VBLK_UNUSED, int flags)
+long __wrap_syscall(long call, ...)
 {
-	return fake_rw(flags);
-}
+	long args[6];
+	va_list ap;
 
-ssize_t __wrap_pwritev2(int fd VBLK_UNUSED, const struct iovec *iov VBLK_UNUSED,
-			int cnt VBLK_UNUSED, off_t off VBLK_UNUSED, int flags)
-{
-	return fake_rw(flags);
+	va_start(ap, call);
+	for (unsigned int i = 0; i < ARRAY_SIZE(args); i++)
+		args[i] = va_arg(ap, long);
+	va_end(ap);
+	if (call == SYS_preadv2 || call == SYS_pwritev2)
+		return fake_rw(args[5]);
+	return __real_syscall(call, args[0], args[1], args[2], args[3], args[4], args[5]);
 }
 
 static void start(struct bdev_params p)
