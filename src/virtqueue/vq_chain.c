@@ -250,8 +250,51 @@ struct vq_chain vq_walk_chain(const struct walk *w, uint16_t head)
 	};
 }
 
-enum vq_fault vq_chain_walk(const struct vq *vq, uint16_t head, struct iovec *iov,
-			    unsigned int iov_max, struct vq_chain *ret_chain)
+/*
+ * Nearly every chain: in the ring's own table, each buffer in the largest region. Of anything
+ * else, right or wrong, it knows nothing (false): what was seen so far is not used.
+ */
+static inline bool walk_plain(const struct vq *vq, uint16_t head, struct iovec *iov,
+			      unsigned int iov_max, struct vq_chain *ret_chain)
+{
+	const struct memmap_region hint = vq->hint;
+	const struct vring_desc *table = vq->desc;
+	unsigned int cnt_max = MIN(iov_max, (unsigned int)vq->size);
+	unsigned int cnt = 0, readable_cnt = 0;
+	uint16_t i = head, flags;
+
+	if (hint.perm != (MEMMAP_READ | MEMMAP_WRITE))
+		return false;
+	do {
+		struct desc d = {
+			.addr = load_le64((const uint64_t *)&table[i].addr),
+			.len = load_le32(&table[i].len),
+		};
+		uint64_t at_bytes = d.addr - hint.iova;
+
+		flags = load_le16(&table[i].flags);
+		i = load_le16(&table[i].next);
+		if (!d.len || !range_fits(at_bytes, d.len, hint.len_bytes) || cnt == cnt_max ||
+		    (flags & VRING_DESC_F_INDIRECT))
+			return false;
+		iov[cnt].iov_base = (char *)hint.va + at_bytes;
+		iov[cnt].iov_len = d.len;
+		if (!(flags & VRING_DESC_F_WRITE) && readable_cnt++ != cnt)
+			return false;
+		cnt++;
+	} while ((flags & VRING_DESC_F_NEXT) && i < vq->size);
+	if (flags & VRING_DESC_F_NEXT)
+		return false;
+	ret_chain->head = head;
+	ret_chain->readable_cnt = readable_cnt;
+	ret_chain->writable_cnt = cnt - readable_cnt;
+	ret_chain->iov = iov;
+	return true;
+}
+
+static __attribute__((noinline)) enum vq_fault walk_any(const struct vq *vq, uint16_t head,
+							struct iovec *iov, unsigned int iov_max,
+							struct vq_chain *ret_chain)
 {
 	struct walk w = { .vq = vq, .iov = iov, .iov_max = iov_max };
 	struct table ring = { .direct = vq->desc, .cnt = vq->size };
@@ -265,6 +308,14 @@ enum vq_fault vq_chain_walk(const struct vq *vq, uint16_t head, struct iovec *io
 		return fault;
 	*ret_chain = vq_walk_chain(&w, head);
 	return VQ_FAULT_NONE;
+}
+
+enum vq_fault vq_chain_walk(const struct vq *vq, uint16_t head, struct iovec *iov,
+			    unsigned int iov_max, struct vq_chain *ret_chain)
+{
+	if (walk_plain(vq, head, iov, iov_max, ret_chain))
+		return VQ_FAULT_NONE;
+	return walk_any(vq, head, iov, iov_max, ret_chain);
 }
 
 enum vq_fault vq_walk_add(struct walk *w, uint64_t addr, uint32_t len, uint16_t flags)
