@@ -4,12 +4,17 @@
 #
 # counters.sh - what the kernel counts. Sourced, never run.
 #
-# Uses $disk and $daemon_pids of targets.sh.
+# Uses @disks and $daemon_pids of targets.sh.
 
-# Requests that the driver of the disk got, merged ones taken apart.
+# Requests that the drivers of the disks got, merged ones taken apart.
 disk_requests()
 {
-	awk '{ print $1 + $2 + $5 + $6 + $16 }' "/sys/block/${disk##*/}/stat"
+	local disk files=()
+
+	for disk in "${disks[@]}"; do
+		files+=("/sys/block/${disk##*/}/stat")
+	done
+	awk '{ n += $1 + $2 + $5 + $6 + $16 } END { print n + 0 }' "${files[@]}"
 }
 
 # Of all threads of the daemon: switches, and nanoseconds on a CPU.
@@ -30,11 +35,29 @@ system_switches()
 	awk '/^ctxt/ { print $2 }' /proc/stat
 }
 
+# Nanoseconds that tasks ran, of all CPUs.
+system_cpu_ns()
+{
+	awk '/^cpu/ { n += $8 } END { printf "%d", n }' /proc/schedstat
+}
+
+# Requests of this guest to the host for files: where there are some, the clock
+# of a guest with --icount went on while it waited for them.
+host_requests()
+{
+	[ -n "${VBLKD_VM:-}" ] || { echo 0; return; }
+	awk '/virtio[0-9]+-requests/ { for (i = 2; $i ~ /^[0-9]+$/; i++) n += $i } END { print n + 0 }' \
+		/proc/interrupts
+}
+
 # Interrupts and batches, which only vblkd counts itself.
 vblkd_counters()
 {
-	PATH=$vblkctl_in:$PATH vblkctl show --json "$NAME" |
-		awk '/"interrupts"/ { irqs += $2 } /"batches"/ { n += $2 } END { print irqs + 0, n + 0 }'
+	local name
+
+	for name in "${names[@]}"; do
+		PATH=$vblkctl_in:$PATH vblkctl show --json "$name"
+	done | awk '/"interrupts"/ { irqs += $2 } /"batches"/ { n += $2 } END { print irqs + 0, n + 0 }'
 }
 
 # counters_read: "requests daemon-switches daemon-ns system-switches interrupts batches"

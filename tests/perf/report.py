@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: MIT
 """Tables, CSV and plot of one run of tests/perf/run.
 
-usage: report.py DIRECTORY
+usage: report.py [--readme] DIRECTORY
 
-Reads info, cells, calls and targets there (lines of KEY=VALUE words), prints the
-tables, writes results.csv, calls.csv, targets.csv, and iops.gp for gnuplot.
+Reads info there, and of each store cells, calls, targets and attaches (lines of
+KEY=VALUE words), prints the tables, writes results.csv, calls.csv, targets.csv,
+attaches.csv, and iops.gp for gnuplot. --readme: prints the table of README.md and
+writes nothing.
 """
 
 import csv
@@ -16,25 +18,29 @@ import statistics
 import sys
 
 RATIOS = ["qsd-tuned", "loop", "vblkd-base"]
-WIDTH = 100
+WIDTH = 110
 
 
-def read_lines(path):
-    """Each line as a dict."""
-    if not os.path.exists(path):
-        return []
-    with open(path, encoding="utf-8") as file:
-        return [dict(word.split("=", 1) for word in line.split()) for line in file]
+def read_lines(directory, info, name):
+    """Of all stores, each line as a dict."""
+    ret = []
+    for store in info["stores"].split():
+        path = os.path.join(directory, store, name)
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                ret += [dict(word.split("=", 1) for word in line.split()) for line in file]
+    return ret
 
 
 def read_info(directory):
     with open(os.path.join(directory, "info"), encoding="utf-8") as file:
         info = dict(line.rstrip("\n").split("=", 1) for line in file)
-    try:
-        with open(os.path.join(directory, "kernel"), encoding="utf-8") as file:
-            info["kernel"] = file.read().strip()
-    except FileNotFoundError:
-        info["kernel"] = "?"
+    info["kernel"] = "?"
+    for store in info["stores"].split():
+        path = os.path.join(directory, store, "kernel")
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                info["kernel"] = file.read().strip()
     return info
 
 
@@ -53,12 +59,13 @@ def add_fio(directory, cells):
     ret, empty = [], []
     for cell in cells:
         name = ".".join(cell[key] for key in ("store", "target", "job", "round"))
-        with open(os.path.join(directory, "fio", name), encoding="utf-8") as file:
+        path = os.path.join(directory, cell["store"], "fio", name)
+        with open(path, encoding="utf-8") as file:
             text = file.read()
         # Notes may stand in front.
-        job = json.loads(text[text.index("{"):])["jobs"][0]
-        used = [job[way] for way in ("read", "write") if job[way]["total_ios"]]
-        if not used or job["error"]:
+        jobs = json.loads(text[text.index("{"):])["jobs"]
+        used = [job[way] for job in jobs for way in ("read", "write") if job[way]["total_ios"]]
+        if not used or any(job["error"] for job in jobs):
             empty.append(name)
             continue
         total = sum(way["total_ios"] for way in used)
@@ -81,11 +88,6 @@ def medians(cells):
     for key, iops in values.items():
         middle = statistics.median(iops)
         ret[key] = (middle, 100 * (max(iops) - min(iops)) / middle)
-    # The floor is measured on one store and stands for all.
-    for (_, target, job), value in list(ret.items()):
-        if target == "floor":
-            for store in {key[0] for key in ret}:
-                ret.setdefault((store, target, job), value)
     return ret
 
 
@@ -171,23 +173,123 @@ def request_table(cells, calls):
     print()
 
 
-def target_table(rows):
-    """Of the last store: the time of the first attach is that of cold files too."""
-    last = {}
-    for row in rows:
-        idle = row["idle_wakeups"] or last.get(row["target"], {}).get("idle_wakeups", "")
-        if row["target"] != "floor":
-            last[row["target"]] = dict(row, idle_wakeups=idle)
-    if not last:
+def attach_figures(rows, what):
+    """(milliseconds, CPU milliseconds, they are sure) of "attach" or "detach"
+
+    The first attach reads programs; while a guest with --icount waits for its
+    host the clock goes on, and only what ran is known.
+    """
+    rows = rows[1:] or rows
+    sure = [row for row in rows if row[what + "_host"] == "0"]
+    used = sure or rows
+    return (statistics.median(int(row[what + "_us"]) for row in used) / 1e3,
+            statistics.median(int(row[what + "_cpu_ns"]) for row in used) / 1e6, bool(sure))
+
+
+def target_table(rows, attaches):
+    """A line for each store and target."""
+    of = {}
+    for row in attaches:
+        of.setdefault((row["store"], row["target"]), []).append(row)
+    rows = [row for row in rows if row["target"] != "floor" and row["round"] == "1"]
+    if not rows:
         return
-    print("Attach: to a node that can be read. Wake-ups: of the idle daemon, each second")
-    print(f" {'':<16}{'attach ms':>11}{'detach ms':>11}{'RSS MiB':>10}{'locked MiB':>12}"
-          f"{'wake-ups':>10}")
-    for target, row in last.items():
-        print(f" {target:<16}{int(row['attach_us']) / 1000:>11.1f}"
-              f"{int(row['detach_us']) / 1000:>11.1f}{int(row['rss_kb']) / 1024:>10.1f}"
-              f"{int(row['locked_kb']) / 1024:>12.1f}{row['idle_wakeups'] or '-':>10}")
+    print("Attach: from the first command to a node that can be read, and detach; ms, and ms of CPU")
+    print("of the whole system in it (the driver's probe and a dd that looks are the same for all).")
+    print("~: the clock is not sure. Memory: of keeper and worker, what they share counted twice.")
+    print("Wake-ups: of the idle daemon, each second")
+    print(f"{'':<23}{'attach':>9}{'CPU':>8}{'detach':>9}{'CPU':>8}{'RSS MiB':>10}{'locked':>8}"
+          f"{'threads':>9}{'wake-ups':>10}")
+    for row in rows:
+        line = f" {row['store']:<7}{row['target']:<15}"
+        for what in ("attach", "detach"):
+            took, cpu, sure = attach_figures(of[row["store"], row["target"]], what)
+            line += f"{('' if sure else '~') + format(took, '.0f'):>9}{cpu:>8.0f}"
+        line += f"{int(row['rss_kb']) / 1024:>10.1f}{int(row['locked_kb']) / 1024:>8.1f}"
+        print(line + f"{row['threads']:>9}{row['idle_wakeups'] or '-':>10}")
     print()
+
+
+def safety_table(info, data):
+    """What a request costs more with a feature than without; a nanosecond is an instruction."""
+    targets = [name for name in info["targets"].split() if re.match("vblkd-no", name)]
+    if not targets:
+        return
+    print("Cost of safety features: instructions of a request, all that take part; then what the")
+    print("feature adds to it, in instructions and per cent (below 1 % is no more than noise)")
+    print(f"{'':<27}{'all':>9}" + "".join(f"{name[8:]:>19}" for name in targets))
+    for store in info["stores"].split():
+        for job in info["jobs"].split():
+            own = data.get((store, "vblkd", job))
+            if not own:
+                continue
+            line = f" {store:<7}{job:<19}{1e9 / own[0]:>9.0f}"
+            for target in targets:
+                value = data.get((store, target, job))
+                less = 1e9 / own[0] - 1e9 / value[0] if value else 0
+                text = f"{less:+.0f} {less * own[0] / 1e7:+.1f} %" if value else "-"
+                line += f"{text:>19}"
+            print(line)
+    print()
+
+
+def scale_table(info, data):
+    """Instructions of a request by depth and by number of devices."""
+    if info["mode"] != "scale":
+        return
+    print("Instructions of a request, all that take part (d: of so many devices one has I/O;")
+    print("a: all have, each at that depth)")
+    targets = info["targets"].split()
+    print(f"{'depth':>8}" + "".join(f"{name.replace('vblkd-', ''):>9}" for name in targets))
+    for store in info["stores"].split():
+        for job in info["jobs"].split():
+            values = [data.get((store, target, job)) for target in targets]
+            texts = [f"{1e9 / value[0]:.0f}" if value else "-" for value in values]
+            print(f"{job.split('-qd')[-1]:>8}" + "".join(f"{text:>9}" for text in texts))
+    print()
+
+
+STORE_TEXTS = {"xfs": "XFS file in page cache", "ext4": "ext4 file in page cache", "tmpfs": "tmpfs file",
+               "direct": "O_DIRECT on null_blk", "null": "null backend"}
+README_TARGETS = {"loop": "kernel loop", "vblkd": "vblkd",
+                  "qsd-tuned": "qemu-storage-daemon", "nbdkit-tuned": "nbdkit",
+                  "qemu-nbd-tuned": "qemu-nbd"}
+
+
+def job_text(job):
+    """randread-4k-qd32 -> 4k random read QD32"""
+    match = re.fullmatch(r"(rand)?(read|write|mix70|fsync)-(\w+)-qd(\d+)(-2j)?", job)
+    names = {"mix70": "70/30 mix", "fsync": "random write + fdatasync"}
+    way = names.get(match[2], ("random " if match[1] else "sequential ") + match[2])
+    return f"{match[3]} {way} QD{match[4]}" + (", 2 threads" if match[5] else "")
+
+
+def readme_table(info, data):
+    targets = [name for name in README_TARGETS if any(key[1] == name for key in data)]
+    ratios = [name for name in targets if name not in ("vblkd", "qemu-nbd-tuned")]
+    head = ["store, job"] + [README_TARGETS[name] for name in targets]
+    head += [f"vblkd / {README_TARGETS[name].replace('kernel ', '').replace('qemu-storage-daemon', 'qsd')}"
+             for name in ratios]
+    print("| " + " | ".join(head) + " |")
+    print("|---" * len(head) + "|")
+    for store in info["stores"].split():
+        for job in info["jobs"].split():
+            own = data.get((store, "vblkd", job))
+            if not own:
+                continue
+            row = [f"{STORE_TEXTS[store]}, {job_text(job)}"]
+            for target in targets:
+                value = data.get((store, target, job))
+                row.append(short(value[0]) if value else "-")
+            for target in ratios:
+                value = data.get((store, target, job))
+                row.append(f"{own[0] / value[0]:.2f}" if value else "-")
+            print("| " + " | ".join(row) + " |")
+    clock = "guest instructions as clock" if info["mode"] not in ("smp2", "native") else info["mode"]
+    how = f"`tests/perf/run{' --quick' if info['quick'] else ''} --readme`"
+    print(f"\nThousand IOPS. Commit {info['commit'][:12]}, {info['date']}, by {how}: kernel {info['kernel']}, "
+          f"{info['rounds']} x {info['cell_ms']} ms a cell,\n{clock}; qemu-storage-daemon, nbdkit and qemu-nbd "
+          "tuned as vblkd tunes itself: no scheduler on the disk, SCHED_BATCH.")
 
 
 def depth_of(job):
@@ -207,16 +309,38 @@ def plot(directory, info, data):
     if not panels:
         return
     rows = (len(panels) + 1) // 2
+    size = (1100, 80 + 340 * rows)
     with open(os.path.join(directory, "iops.gp"), "w", encoding="utf-8") as file:
-        file.write(f"set terminal svg size 1000,{360 * rows} background 'white'\n"
-                   "set output 'iops.svg'\nset logscale x 2\nset key outside right\n"
-                   "set xlabel 'queue depth'\nset ylabel 'thousand IOPS'\n"
-                   "set yrange [0:*]\nset grid\n"
-                   f"set multiplot layout {rows},{min(2, len(panels))} "
-                   f"title '{info['commit']}, {info['kernel']}, {info['mode']}'\n")
-        for key in panels:
-            plot_panel(file, key, series[key], info["targets"].split())
-        file.write("unset multiplot\n")
+        for kind, terminal in (("svg", "svg"), ("png", "pngcairo")):
+            file.write(f"set terminal {terminal} size {size[0]},{size[1]} background 'white' noenhanced\n"
+                       f"set output 'iops.{kind}'\n" + PLOT_STYLE +
+                       f"set multiplot layout {rows},{min(2, len(panels))} "
+                       f"title 'vblkd {info['commit']}, kernel {info['kernel']}, {info['mode']}'\n")
+            for key in panels:
+                plot_panel(file, key, series[key], info["targets"].split())
+            file.write("unset multiplot\nunset output\n")
+
+
+PLOT_STYLE = """set logscale x 2
+set key outside right top samplen 2
+set xlabel 'queue depth'
+set ylabel 'thousand IOPS'
+set yrange [0:*]
+set grid
+"""
+
+# A colour for a program; as installed it is dashed.
+PLOT_COLOURS = {"floor": "gray50", "loop": "black", "vblkd": "red", "qsd": "blue", "nbdkit": "dark-green",
+                "qemu-nbd": "orange", "ublk": "purple"}
+
+
+def line_style(name):
+    program = name.removesuffix("-tuned")
+    dashed = program in ("qsd", "nbdkit", "qemu-nbd") and program == name
+    ret = f"lw {3 if name == 'vblkd' else 1.5} pt 7 ps 0.6"
+    if program in PLOT_COLOURS:
+        ret += f" lc rgb '{PLOT_COLOURS[program]}'"
+    return ret + (" dt 2" if dashed else "")
 
 
 def plot_panel(file, key, lines, order):
@@ -224,28 +348,38 @@ def plot_panel(file, key, lines, order):
     for i, name in enumerate(names):
         points = "".join(f"{depth} {iops / 1000}\n" for depth, iops in sorted(lines[name]))
         file.write(f"$d{i} << EOD\n{points}EOD\n")
-    file.write(f"set title '{key[0]}, 4k {key[1]}'\nplot ")
-    file.write(", ".join(f"$d{i} with linespoints lw {3 if name == 'vblkd' else 1} title '{name}'"
+    depths = sorted({depth for points in lines.values() for depth, _ in points})
+    file.write(f"set xtics ({', '.join(str(depth) for depth in depths)})\n")
+    file.write(f"set title '{STORE_TEXTS[key[0]]}, 4k {key[1]}'\nplot ")
+    file.write(", ".join(f"$d{i} with linespoints {line_style(name)} title '{name}'"
                          for i, name in enumerate(names)) + "\n")
 
 
 def main():
-    if len(sys.argv) != 2:
+    args = sys.argv[1:]
+    readme = "--readme" in args
+    if len(args) != 1 + readme:
         sys.exit(__doc__)
-    directory = sys.argv[1]
+    directory = args[-1]
     info = read_info(directory)
-    cells, calls, targets = (read_lines(os.path.join(directory, name))
-                             for name in ("cells", "calls", "targets"))
+    cells, calls, targets, attaches = (read_lines(directory, info, name)
+                                       for name in ("cells", "calls", "targets", "attaches"))
     cells, empty = add_fio(directory, cells)
     data = medians(cells)
+    if readme:
+        readme_table(info, data)
+        return
     print(f"vblkd {info['commit']}" + (f" and {info['base']}" if info["base"] else "") +
           f", {info['date']}, kernel {info['kernel']}, {info['mode']}, "
           f"{info['cell_ms']} ms, {info['rounds']} x\n")
     speed_table(info, data)
+    safety_table(info, data)
+    scale_table(info, data)
     request_table(cells, calls)
-    target_table(targets)
+    target_table(targets, attaches)
     plot(directory, info, data)
-    for name, rows in (("results", cells), ("calls", calls), ("targets", targets)):
+    for name, rows in (("results", cells), ("calls", calls), ("targets", targets),
+                       ("attaches", attaches)):
         write_csv(os.path.join(directory, name + ".csv"), rows)
     if empty:
         sys.exit("fio did no I/O: " + " ".join(empty))

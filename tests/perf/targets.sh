@@ -6,51 +6,86 @@
 #
 # target_up NAME, on the store that is up, sets
 #	$disk		the node
-#	$daemon_pids	processes that serve it; none where the kernel does
-#	$attach_us	from the first command to the node that can be opened
+#	@disks		all that get I/O: mostly that one
+#	$daemon_pids	processes that serve them; none where the kernel does
+#	$attach		what it took, from the first command to the node that can be
+#			opened: "US CPU_NS HOST_REQUESTS", see cost_since
+#	$target_fio	arguments for fio
 # It fails with $why: "-" where the target has no such store (not an error),
-# else the reason. target_down sets $detach_us.
+# else the reason. target_down sets $detach.
 #
 # A rival is measured as it is installed, and tuned as vblkd tunes itself:
 # scheduler none, SCHED_BATCH. All get one queue.
 #
+# vblkd-VARIANT:
+#	base		the programs of --compare
+#	1q, 2q		queues
+#	poll		2 queues, one of them polled by the driver and by vblkd
+#	noseccomp, noinflight, nostats, nochecks	without a safety feature: what it costs
+#	4d, 64d ...	so many devices; one gets I/O, the others are idle
+#	4a, 64a ...	so many devices, and all get I/O
+#
 # To add a target (ublk): NAME_up, NAME_down and its name below.
 
 ALL_TARGETS='floor loop vblkd qsd qsd-tuned nbdkit nbdkit-tuned qemu-nbd qemu-nbd-tuned'
-EXTRA_TARGETS='vblkd-base vblkd-1q qsd-none ublk'
-QUICK_TARGETS='loop vblkd qsd-tuned nbdkit'
+SAFETY_TARGETS='vblkd-noseccomp vblkd-noinflight vblkd-nostats vblkd-nochecks'
+DEVICES_TARGETS='vblkd-4d vblkd-16d vblkd-64d vblkd-4a vblkd-16a vblkd-64a'
+EXTRA_TARGETS="vblkd-base vblkd-1q vblkd-2q vblkd-poll $SAFETY_TARGETS $DEVICES_TARGETS qsd-none ublk"
+QUICK_TARGETS='loop vblkd qsd-tuned nbdkit-tuned'
+SMP2_TARGETS='loop vblkd-1q vblkd-2q vblkd-poll qsd-tuned nbdkit-tuned'
 NAME=vblkdperf
 
 target_variant=
 
+# cost_now, cost_since "COST": time in us, what ran meanwhile in ns, requests to the host
+cost_now()
+{
+	local now=$EPOCHREALTIME
+
+	echo "${now/./} $(system_cpu_ns) $(host_requests)"
+}
+
+cost_since()
+{
+	local now
+
+	now=$(cost_now)
+	awk '{ print $4 - $1, $5 - $2, $6 - $3 }' <<<"$1 $now"
+}
+
 target_up()
 {
-	local start=$EPOCHREALTIME base=$1
+	local before base=$1
 
 	disk=
+	disks=()
 	daemon_pids=()
+	target_fio=()
 	why=
 	target_variant=
 	case $base in
 	*-tuned | *-none | vblkd-*) target_variant=${base##*-}; base=${base%-*} ;;
 	esac
+	before=$(cost_now)
 	if ! "${base//-/_}_up"; then
 		[ "$why" = - ] || why=${why:-"did not start: $(tail -n 1 "$work/target.log" 2>/dev/null)"}
 		return 1
 	fi
 	target_base=$base
 	wait_for can_open "$disk" || { why="${disk:-no node} cannot be opened"; return 1; }
-	attach_us=$(us_since "$start")
+	attach=$(cost_since "$before")
+	[ ${#disks[@]} -gt 0 ] || disks=("$disk")
 	tune
 }
 
 target_down()
 {
-	local start=$EPOCHREALTIME
+	local before
 
 	[ -n "${target_base:-}" ] || return 0
+	before=$(cost_now)
 	"${target_base//-/_}_down" >>"$work/target.log" 2>&1 || say "$target_base: cannot be taken away"
-	detach_us=$(us_since "$start")
+	detach=$(cost_since "$before")
 	target_base=
 }
 
@@ -129,29 +164,94 @@ loop_down()
 
 vblkd_up()
 {
-	local args=(--name "$NAME") bin=$VBLKD_PERF_BIN state=/run/vblkd/$NAME/state.json
+	local args=() cnt=1 all=
 
+	vblkctl_in=$VBLKD_PERF_BIN
 	case $target_variant in
 	base)
-		bin=${VBLKD_PERF_BASE_BIN:-}
-		[ -n "$bin" ] || { why="only with --compare"; return 1; }
+		vblkctl_in=${VBLKD_PERF_BASE_BIN:-}
+		[ -n "$vblkctl_in" ] || { why="only with --compare"; return 1; }
 		;;
-	1q) args+=(--queues 1) ;;
+	[12]q) args=(--queues "${target_variant%q}") ;;
+	poll)
+		vblkd_can_poll || return 1
+		args=(--queues 2 --poll=on)
+		;;
+	noseccomp) args=(--seccomp=off) ;;
+	no*)
+		vblkctl_in=${VBLKD_PERF_SAFETY_BIN:-}/${target_variant#no}/bin
+		[ -x "$vblkctl_in/vblkd" ] || { why="only with --safety"; return 1; }
+		;;
+	*[0-9]d) cnt=${target_variant%d} ;;
+	*[0-9]a) cnt=${target_variant%a}; all=1 ;;
 	esac
-	vblkctl_in=$bin
 	[ -z "$store_direct" ] || args+=(--direct)
-	if [ "$store_kind" = null ]; then
-		args+=("null:${STORE_MB}M")
-	else
-		args+=("$store_path")
+	vblkd_attach_others $((cnt - 1)) "$all" && vblkd_attach "$NAME" "${args[@]}"
+}
+
+# vblkd_attach NAME ARGS...: with the store's backend, or a null one where that is in use
+vblkd_attach()
+{
+	local name=$1 backend=$store_path state=/run/vblkd/$1/state.json pids
+
+	shift
+	[ "$store_kind" != null ] && [ "$name" = "$NAME" ] || backend=null:${STORE_MB}M
+	disk=$(PATH=$vblkctl_in:$PATH vblkctl attach --name "$name" "$@" "$backend" 2>"$work/target.log") ||
+		return 1
+	names+=("$name")
+	disks+=("$disk")
+	mapfile -t pids < <(sed -nE 's/.*"(worker_)?pid": *([0-9]+).*/\2/p' "$state")
+	daemon_pids+=("${pids[@]}")
+}
+
+# vblkd_attach_others COUNT ALL: more devices; if not ALL they are idle and nobody counts them
+vblkd_attach_others()
+{
+	local i
+
+	names=()
+	others=$1
+	for ((i = 1; i <= others; i++)); do
+		vblkd_attach "$NAME-$i" --queues 1 || { vblkd_detach_others; return 1; }
+	done
+	if [ -z "$2" ]; then
+		names=()
+		disks=()
+		daemon_pids=()
 	fi
-	disk=$(PATH=$bin:$PATH vblkctl attach "${args[@]}" 2>"$work/target.log") || return 1
-	mapfile -t daemon_pids < <(sed -nE 's/.*"(worker_)?pid": *([0-9]+).*/\2/p' "$state")
+}
+
+vblkd_detach_others()
+{
+	local i
+
+	for ((i = 1; i <= others; i++)); do
+		PATH=$vblkctl_in:$PATH vblkctl detach "$NAME-$i"
+	done
+	others=0
+}
+
+# The driver takes the number of its poll queues when it is loaded.
+vblkd_can_poll()
+{
+	"$vblkctl_in/vblkd" --help | grep -q -- --poll || { why=-; return 1; }
+	if ! modprobe -r virtio_blk || ! modprobe virtio_blk poll_queues=1; then
+		why="virtio_blk is in use and cannot get a poll queue"
+		return 1
+	fi
+	target_fio=(--hipri)
 }
 
 vblkd_down()
 {
-	PATH=$vblkctl_in:$PATH vblkctl detach "$NAME"
+	local rc=0
+
+	PATH=$vblkctl_in:$PATH vblkctl detach "$NAME" || rc=$?
+	vblkd_detach_others
+	if [ "$target_variant" = poll ]; then
+		modprobe -r virtio_blk && modprobe virtio_blk
+	fi
+	return $rc
 }
 
 # ---- qemu-storage-daemon, vduse-blk ----
