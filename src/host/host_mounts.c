@@ -62,6 +62,37 @@ static void scan_mountinfo(struct host_users *users, const char *path, const cha
 			host_users_add(users, "mounted on %s%s", point, where);
 }
 
+/* True when @path is @point or lies below it. */
+static bool is_below(const char *path, const char *point)
+{
+	size_t len = strlen(point);
+
+	if (len == 1)
+		return true;
+	return !strncmp(path, point, len) && (path[len] == '/' || !path[len]);
+}
+
+bool host_mount_of(const char *root, const char *path, char ret_number[HOST_NUMBER_MAX])
+{
+	char mountinfo[PATH_MAX], *number, *point, *source;
+	_cleanup_fclose_ FILE *f = NULL;
+	_cleanup_free_ char *line = NULL;
+	size_t cap = 0, best = 0;
+
+	if (host_path(mountinfo, sizeof(mountinfo), "%s/proc/self/mountinfo", root) < 0)
+		return false;
+	f = fopen(mountinfo, "re");
+	while (f && getline(&line, &cap, f) > 0) {
+		/* Of two at one place the later one is seen. */
+		if (!parse_mount(line, &number, &point, &source) || strlen(point) < best ||
+		    !is_below(path, point) || strlen(number) >= HOST_NUMBER_MAX)
+			continue;
+		best = strlen(point);
+		strcpy(ret_number, number);
+	}
+	return best > 0;
+}
+
 static bool is_seen(const struct namespaces *ns, const char *id)
 {
 	for (size_t i = 0; i < ns->cnt; i++)

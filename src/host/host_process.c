@@ -63,3 +63,28 @@ void host_process_each_holder(const char *root, const char *path, void (*fn)(pid
 	if (host_path(dir, sizeof(dir), "%s/proc", root) == 0)
 		(void)host_dir_each(dir, each_process, (void *)&holders);
 }
+
+struct threads {
+	void (*fn)(pid_t tid, void *ctx);
+	void *ctx;
+};
+
+static int each_thread(const char *name, void *ctx)
+{
+	const struct threads *threads = ctx;
+	pid_t tid = (pid_t)strtol(name, NULL, 10);
+
+	if (tid > 0)
+		threads->fn(tid, threads->ctx);
+	return 0;
+}
+
+void host_process_each_thread(const char *root, pid_t pid, void (*fn)(pid_t tid, void *ctx),
+			      void *ctx)
+{
+	const struct threads threads = { fn, ctx };
+	char dir[PATH_MAX];
+
+	if (host_path(dir, sizeof(dir), "%s/proc/%d/task", root, (int)pid) == 0)
+		(void)host_dir_each(dir, each_thread, (void *)&threads);
+}

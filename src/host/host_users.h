@@ -9,7 +9,8 @@
 #include "vblk/host/host_vdpa.h"
 #include "vblk/util/compiler.h"
 
-#define HOST_PARTS_MAX 257 /* the disk itself and what one partition table can hold */
+#define HOST_NUMBER_MAX 16
+#define HOST_PARTS_MAX	257 /* the disk itself and what one partition table can hold */
 
 /**
  * struct host_part - the disk ([0]) or one of its partitions
@@ -17,7 +18,7 @@
  */
 struct host_part {
 	char name[HOST_NODE_MAX];
-	char number[16];
+	char number[HOST_NUMBER_MAX];
 };
 
 /**
@@ -47,6 +48,9 @@ bool host_users_has_node(const struct host_users *users, const char *path);
 
 /* Undoes the \ooo escapes of /proc/self/mountinfo and /proc/swaps, in place. */
 void host_unescape(char *text);
+
+/* The number of the filesystem that @path lies on, by the names of our mounts. False: unknown. */
+bool host_mount_of(const char *root, const char *path, char ret_number[HOST_NUMBER_MAX]);
 
 /* Collectors. Return: 0; -ENOMEM. What cannot be read is passed over. */
 int host_users_mounts(struct host_users *users);

@@ -390,6 +390,86 @@ START_TEST(swap_on_disk_and_partition)
 }
 END_TEST
 
+/* The disk, its partition, and a volume, an array and a loop device that stand on these. */
+static void put_stack(void)
+{
+	put_disk();
+	put_link("/sys/class/block/vda", "../../block/vda");
+	put_link("/sys/class/block/vda1", "../../block/vda/vda1");
+	put("/sys/block/dm-0/dev", "254:0\n");
+	put_link("/sys/block/dm-0/slaves/vda1", "../../vda/vda1");
+	put_link("/sys/class/block/dm-0", "../../block/dm-0");
+	put("/sys/block/md0/dev", "9:0\n");
+	put_link("/sys/block/md0/slaves/sda", "../../sda");
+	put_link("/sys/block/md0/slaves/dm-0", "../../dm-0");
+	put_link("/sys/class/block/md0", "../../block/md0");
+	put("/sys/block/loop3/dev", "7:3\n");
+	put("/sys/block/loop3/loop/backing_file", "/srv/images/x\n");
+	put_link("/sys/class/block/loop3", "../../block/loop3");
+	put("/sys/block/sda/dev", "8:0\n");
+	put("/sys/block/sda/sda2/dev", "8:2\n");
+	put("/sys/block/sda/sda2/partition", "2\n");
+	put_link("/sys/class/block/sda2", "../../block/sda/sda2");
+	put_link("/sys/dev/block/253:1", "../../block/vda/vda1");
+	put_link("/sys/dev/block/8:1", "../../block/sda/sda1");
+	put("/proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+				    "23 22 253:1 / /srv rw - ext4 /dev/vda1 rw\n"
+				    "24 23 8:1 / /srv/other rw - ext4 /dev/sda1 rw\n");
+}
+
+static const struct {
+	const char *swap;
+	bool expect;
+} swap_cases[] = {
+	{ "/dev/vda partition", true },
+	{ "/dev/vda1\tpartition", true },
+	{ "/dev/dm-0 partition", true },
+	{ "/dev/md0 partition", true },
+	{ "/dev/loop3 partition", true },
+	{ "/srv/swap file", true },
+	{ "/srv/a\\040b file", true },
+	/* a mount below the mount, and names that only begin alike */
+	{ "/srv/other/swap file", false },
+	{ "/srvice/swap file", false },
+	{ "/swap file", false },
+	{ "/dev/sda2 partition", false },
+	{ "/dev/zram0 partition", false },
+};
+
+START_TEST(swap_on_what_stands_on_the_disk_is_swap_on_the_disk)
+{
+	char text[256];
+
+	put_stack();
+	snprintf(text, sizeof(text), "Filename Type Size Used Priority\n%s 1 0 -2\n",
+		 swap_cases[_i].swap);
+	put("/proc/swaps", text);
+	ck_assert_int_eq(host_disk_is_swap(root, "vda"), swap_cases[_i].expect);
+}
+END_TEST
+
+START_TEST(swap_is_looked_for_in_all_lines)
+{
+	put_stack();
+	put("/proc/swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n"
+			   "/dev/vda partition 1 0 -3\n");
+	ck_assert(host_disk_is_swap(root, "vda"));
+	ck_assert(!host_disk_is_swap(root, "vdb"));
+	ck_assert(!host_disk_is_swap("/nowhere", "vda"));
+}
+END_TEST
+
+START_TEST(disk_that_stands_on_itself_ends_the_search)
+{
+	put_stack();
+	put("/sys/block/dm-1/dev", "254:1\n");
+	put_link("/sys/block/dm-1/slaves/dm-1", "../../dm-1");
+	put_link("/sys/class/block/dm-1", "../../block/dm-1");
+	put("/proc/swaps", "Filename Type Size Used Priority\n/dev/dm-1 partition 1 0 -2\n");
+	ck_assert(!host_disk_is_swap(root, "vda"));
+}
+END_TEST
+
 START_TEST(devices_on_top_are_named)
 {
 	put_disk();
@@ -515,6 +595,20 @@ START_TEST(every_holder_is_found)
 }
 END_TEST
 
+START_TEST(every_thread_of_a_process_is_found)
+{
+	int sum = 0;
+
+	put("/proc/7/task/7/stat", "");
+	put("/proc/7/task/20/stat", "");
+	put("/proc/8/task/8/stat", "");
+	host_process_each_thread(root, 7, sum_pids, &sum);
+	ck_assert_int_eq(sum, 27);
+	host_process_each_thread(root, 9, sum_pids, &sum);
+	ck_assert_int_eq(sum, 27);
+}
+END_TEST
+
 START_TEST(real_proc_is_read_without_error)
 {
 	int r = host_disk_users("", "no-such-disk", users, sizeof(users));
@@ -556,6 +650,10 @@ static TCase *disk_case(void)
 	tcase_add_test(tc, mount_of_another_namespace_names_a_process_once);
 	tcase_add_test(tc, namespace_with_the_same_mount_adds_nothing_of_its_own_when_it_is_ours);
 	tcase_add_test(tc, swap_on_disk_and_partition);
+	tcase_add_loop_test(tc, swap_on_what_stands_on_the_disk_is_swap_on_the_disk, 0,
+			    ARRAY_SIZE(swap_cases));
+	tcase_add_test(tc, swap_is_looked_for_in_all_lines);
+	tcase_add_test(tc, disk_that_stands_on_itself_ends_the_search);
 	tcase_add_test(tc, devices_on_top_are_named);
 	tcase_add_test(tc, btrfs_member_without_a_mount_of_its_name);
 	tcase_add_test(tc, processes_with_the_disk_open_except_udev);
@@ -565,6 +663,7 @@ static TCase *disk_case(void)
 	tcase_add_test(tc, claim_of_a_disk_that_is_not_there);
 	tcase_add_test(tc, process_holds_what_any_of_its_descriptors_names);
 	tcase_add_test(tc, every_holder_is_found);
+	tcase_add_test(tc, every_thread_of_a_process_is_found);
 	tcase_add_test(tc, real_proc_is_read_without_error);
 	return tc;
 }

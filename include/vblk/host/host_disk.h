@@ -6,6 +6,7 @@
 #ifndef VBLK_HOST_HOST_DISK_H
 #define VBLK_HOST_HOST_DISK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,13 @@ int host_disk_claim(const char *disk, int *ret_fd) VBLK_MUST_CHECK;
  * Return: number of users found, 0 = none; -errno.
  */
 int host_disk_users(const char *root, const char *disk, char *buf, size_t len) VBLK_MUST_CHECK;
+
+/**
+ * host_disk_is_swap() - does the host swap to @disk?
+ * Also to a partition of it, to a device that stands on it (dm, md, loop), or to a file of a
+ * filesystem on any of these. Reads /proc and /sys only.
+ */
+bool host_disk_is_swap(const char *root, const char *disk);
 
 /* Writes /sys/block/DISK/queue/ATTR. May block until the disk is idle. Return: 0 or -errno. */
 int host_disk_set_queue_attr(const char *root, const char *disk, const char *attr,

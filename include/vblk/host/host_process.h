@@ -17,4 +17,9 @@ bool host_process_holds(const char *root, pid_t pid, const char *path);
 void host_process_each_holder(const char *root, const char *path, void (*fn)(pid_t pid, void *ctx),
 			      void *ctx);
 
+/* Calls @fn with each thread of process @pid. Nothing happens when there is none, or we may not
+ * look. */
+void host_process_each_thread(const char *root, pid_t pid, void (*fn)(pid_t tid, void *ctx),
+			      void *ctx);
+
 #endif
