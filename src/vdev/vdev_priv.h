@@ -99,6 +99,7 @@ struct vdev {
 	const struct vdev_transport_ops *ops;
 	void *ctx;
 	bool sched_batch;
+	bool keep_real_time;
 	int fence_fd;
 	unsigned int stuck_ms;
 	struct stats_queue *stats; /* or NULL */

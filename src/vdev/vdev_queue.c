@@ -168,7 +168,10 @@ static void queue_adapt(struct vdev_queue *q, unsigned int taken_cnt)
 	q->single_cnt = single ? q->single_cnt + 1 : 0;
 	if (q->is_batch != (q->single_cnt < SINGLE_TURNS_MAX)) {
 		q->is_batch = !q->is_batch;
-		(void)sched_setscheduler(0, q->is_batch ? SCHED_BATCH : SCHED_OTHER, &param);
+		/* What somebody gave us meanwhile is theirs to take. */
+		if (sched_getscheduler(0) != SCHED_RR)
+			(void)sched_setscheduler(0, q->is_batch ? SCHED_BATCH : SCHED_OTHER,
+						 &param);
 	}
 }
 
@@ -239,7 +242,7 @@ static bool queue_has_map(struct vdev_queue *q)
 		return false;
 	}
 	blk_queue_set_map(q->bq, q->map);
-	if (q->keeps_policy)
+	if (q->keeps_policy && !q->vdev->keep_real_time)
 		queue_choose_policy(q);
 	return true;
 }

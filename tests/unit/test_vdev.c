@@ -101,6 +101,8 @@ static const struct vdev_transport_ops ops = {
 	.queue_stuck = on_stuck,
 };
 
+static bool keep_real_time;
+
 static int make(bool sched_batch)
 {
 	struct vdev_params params = {
@@ -108,6 +110,7 @@ static int make(bool sched_batch)
 		.blk = &blk,
 		.ops = &ops,
 		.sched_batch = sched_batch,
+		.keep_real_time = keep_real_time,
 		.fence_fd = -1,
 		.stuck_ms = stuck_ms,
 	};
@@ -429,6 +432,65 @@ START_TEST(queue_threads_batch_when_asked)
 }
 END_TEST
 
+static int policy_of_queue(void)
+{
+	struct vdev_queue_info info;
+
+	vdev_queue_info(vdev, 0, &info);
+	return sched_getscheduler(info.thread_id);
+}
+
+/* More than it takes a queue thread to find another policy better. */
+static void run_single_requests(void)
+{
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	for (unsigned int i = 0; i < 200; i++) {
+		struct ring_blk_req req = submit(0);
+
+		kick(0);
+		wait_done(0, &req);
+	}
+}
+
+/* False where we have no right to. */
+static bool become(int policy)
+{
+	struct sched_param param = { .sched_priority = policy == SCHED_RR };
+
+	return sched_setscheduler(0, policy, &param) == 0;
+}
+
+START_TEST(inherited_real_time_is_kept_only_when_asked)
+{
+	vdev_free(vdev);
+	vdev = NULL;
+	keep_real_time = _i;
+	if (!become(SCHED_RR))
+		return;
+	ck_assert_int_eq(make(true), 0);
+	ck_assert(become(SCHED_OTHER));
+	ck_assert_int_eq(policy_of_queue(), SCHED_RR);
+	run_single_requests();
+	if (_i)
+		ck_assert_int_eq(policy_of_queue(), SCHED_RR);
+	else
+		ck_assert_int_ne(policy_of_queue(), SCHED_RR);
+}
+END_TEST
+
+START_TEST(real_time_that_somebody_gives_is_left_alone)
+{
+	struct sched_param param = { .sched_priority = 1 };
+	struct vdev_queue_info info;
+
+	vdev_queue_info(vdev, 0, &info);
+	if (sched_setscheduler(info.thread_id, SCHED_RR, &param) < 0)
+		return;
+	run_single_requests();
+	ck_assert_int_eq(policy_of_queue(), SCHED_RR);
+}
+END_TEST
+
 START_TEST(stuck_request_is_told_once_and_named_and_so_is_its_end)
 {
 	struct ring_blk_req req;
@@ -696,6 +758,8 @@ int main(void)
 	tcase_add_test(tc, broken_ring_is_told_once);
 	tcase_add_test(tc, backend_that_makes_no_queue_fails_the_device);
 	tcase_add_test(tc, queue_threads_batch_when_asked);
+	tcase_add_loop_test(tc, inherited_real_time_is_kept_only_when_asked, 0, 2);
+	tcase_add_test(tc, real_time_that_somebody_gives_is_left_alone);
 	tcase_add_test(tc, nothing_new_begins_before_what_a_predecessor_left_has_ended);
 	tcase_add_test(tc, queue_that_cannot_recover_holds_up_no_other);
 	tcase_add_test(tc, stop_ends_the_wait_for_what_a_predecessor_left);

@@ -77,6 +77,8 @@ struct vdev_ring {
  * @bdev, @blk: borrowed until vdev_free()
  * @sched_batch: queue threads run under SCHED_BATCH: they let the submitter fill
  *               a batch instead of preempting it at every kick
+ * @keep_real_time: queue threads that inherit real time keep it for good, and not only until they
+ *               have the driver's memory: the kernel's reserve of memory is theirs
  * @fence_fd: file that every queue's io_uring holds open until all its requests
  *               have ended, also after a SIGKILL; -1 for none. A transport gives
  *               the file that its successor must open exclusively, so that no
@@ -92,6 +94,7 @@ struct vdev_params {
 	const struct vdev_transport_ops *ops;
 	void *ctx;
 	bool sched_batch;
+	bool keep_real_time;
 	int fence_fd;
 	unsigned int stuck_ms;
 	struct stats_queue *stats;

@@ -84,7 +84,7 @@ enum vduse_event {
  * @size_told: the number of the capacity that the driver knows; outlives the process as well.
  *             While the two differ the driver has to be told. NULL: it knows the capacity
  * @drain_deadline_ms: how long a reset may wait for backend I/O; below msg_timeout
- * @stuck_ms, @stats: as in struct vdev_params
+ * @stuck_ms, @stats, @keep_real_time: as in struct vdev_params
  * @confine: called once all threads exist, and before anything of a driver's is looked at;
  *           -errno ends vduse_dev_new(). NULL: none
  * @event: @arg as the event says, else 0. May be called from within vduse_dev_new()
@@ -104,6 +104,7 @@ struct vduse_dev_params {
 	unsigned int stuck_ms;
 	struct stats_queue *stats;
 	bool sched_batch;
+	bool keep_real_time;
 	int (*confine)(void *ctx);
 	void (*event)(void *ctx, enum vduse_event event, int arg);
 	void *ctx;
