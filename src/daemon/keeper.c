@@ -113,6 +113,7 @@ static int begin(struct keeper *keeper)
 	r = add_sources(keeper);
 	if (r < 0)
 		return log_errno(r, "cannot set up the event loop");
+	keeper_watch_swaps(keeper);
 	return 0;
 }
 
@@ -140,6 +141,7 @@ static void init(struct keeper *keeper, const struct vblkd_config *config, char 
 		.helper_fd = -1,
 		.resize = { .fd = -1 },
 		.trial_fd = -1,
+		.swaps_fd = -1,
 	};
 }
 

@@ -100,6 +100,7 @@ extern const struct keeper_door keeper_door_vduse;
  * @adopted: the VDUSE device was there: a predecessor died
  * @event_fd: of @event, which does not tell a child
  * @on_bus: as far as we know; the worker must live while it is set
+ * @swaps_fd: /proc/swaps, -1 = none; @is_swap: the host swaps to the disk
  * @stop_pending: SIGTERM came; detach as soon as nobody uses the disk
  * @told_refused: why it could not be stopped, as it was logged last
  * @detach_asked: a control client waits for the answer
@@ -137,6 +138,8 @@ struct keeper {
 	int event_fd;
 	enum keeper_state state;
 	bool on_bus;
+	int swaps_fd;
+	bool is_swap;
 	bool stop_pending;
 	bool detach_asked;
 	bool late;
@@ -247,6 +250,10 @@ void keeper_start_helper(struct keeper *keeper, enum helper_op op, bool force);
 int keeper_start_worker(struct keeper *keeper) VBLK_MUST_CHECK;
 void keeper_on_serving(struct keeper *keeper);
 void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed);
+
+/* keeper_swap.c */
+/* Looks now and whenever the host's swaps change; logs what is news. */
+void keeper_watch_swaps(struct keeper *keeper);
 
 /* keeper_upgrade.c: in the program that is replaced */
 void keeper_on_upgrade_asked(struct keeper *keeper);

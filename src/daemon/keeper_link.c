@@ -150,6 +150,7 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int door_fd, int lin
 		.stats_since_ns = keeper->stats.since_ns,
 		.bounce_bytes = keeper->bounce_bytes,
 		.umem_fd = keeper->umem_fd,
+		.is_swap = keeper->is_swap,
 		.keeper_pid = keeper_pid,
 		.started_at = keeper->started_at,
 		.upgrades = keeper->upgrades,
@@ -174,6 +175,8 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int door_fd, int lin
 		close(keeper->resize.fd);
 	if (keeper->trial_fd >= 0)
 		close(keeper->trial_fd);
+	if (keeper->swaps_fd >= 0)
+		close(keeper->swaps_fd);
 	unblock_signals();
 	exit(worker_main(&params));
 }

@@ -181,6 +181,13 @@ void privileges_end_real_time(void)
 	(void)sched_setscheduler(0, SCHED_OTHER, &param);
 }
 
+void privileges_set_real_time(pid_t tid, bool on)
+{
+	struct sched_param param = { .sched_priority = on };
+
+	(void)sched_setscheduler(tid, on ? SCHED_RR : SCHED_OTHER, &param);
+}
+
 int privileges_lock_memory(void)
 {
 	if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)

@@ -78,6 +78,8 @@ int privileges_keep_over_exec(bool keep) VBLK_MUST_CHECK;
  */
 void privileges_begin_real_time(void);
 void privileges_end_real_time(void);
+/* The same for another thread of our user, which may be gone. */
+void privileges_set_real_time(pid_t tid, bool on);
 
 /*
  * Locks all memory, also what is mapped later. Swap may be on the very disk that

@@ -22,6 +22,7 @@
  * @size_number: of the capacity in @blk; @size_told: where the number that the driver knows is kept
  * @stats: one for each queue, likewise, and since when (CLOCK_MONOTONIC); NULL: none
  * @umem_fd: memory of the device, kept for the successor; 0 or less = none
+ * @is_swap: the host swaps to the disk: inherited real time is kept
  */
 struct worker_params {
 	const struct vblkd_config *config;
@@ -37,6 +38,7 @@ struct worker_params {
 	uint64_t stats_since_ns;
 	uint64_t bounce_bytes;
 	int umem_fd;
+	bool is_swap;
 	pid_t keeper_pid;
 	time_t started_at;
 	unsigned int upgrades;

@@ -130,6 +130,7 @@ static int start(struct worker *worker)
 		.drain_deadline_ms = params->config->msg_timeout_s * 10 * DRAIN_SHARE_PERCENT,
 		.stuck_ms = STUCK_LOG_MS,
 		.sched_batch = true,
+		.keep_real_time = params->is_swap,
 		.confine = worker_confine,
 		.event = on_event,
 		.ctx = worker,
@@ -146,18 +147,18 @@ static int start(struct worker *worker)
 	return 0;
 }
 
-static void lock_memory(void)
+static void lock_memory(const struct worker *worker)
 {
 	if (privileges_lock_memory() < 0)
 		log_warning("cannot lock the data path in memory: I/O may wait for paging");
 	/* Inherited, where it takes over from a worker that died. */
-	privileges_end_real_time();
+	if (!worker->params->is_swap)
+		privileges_end_real_time();
 }
 
-static int on_lock(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
-		   void *userdata VBLK_UNUSED)
+static int on_lock(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED, void *userdata)
 {
-	lock_memory();
+	lock_memory(userdata);
 	return 0;
 }
 
@@ -174,7 +175,7 @@ static void lock_memory_when_idle(struct worker *worker)
 	if (!(info.status & VIRTIO_CONFIG_S_DRIVER_OK) ||
 	    sd_event_add_time_relative(worker->event, &worker->lock_source, CLOCK_MONOTONIC,
 				       LOCK_DELAY_US, LOCK_ACCURACY_US, on_lock, worker) < 0)
-		lock_memory();
+		lock_memory(worker);
 }
 
 static int watch(struct worker *worker)
