@@ -1,16 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# timeout: 600
+# timeout: 1500
 # group: low-memory
 # Swap on the disk itself, and a program that uses more memory than the machine
 # has: it ends with every page right, also when the worker is killed meanwhile.
-# Nobody is killed for want of memory, and nothing hangs. As vblkd(7) says: the
-# backend is a block device, with --direct, and the kernel keeps a reserve for
-# the disk's bounce pages.
+# Nobody is killed for want of memory, and nothing hangs. As vblkd(7) says: with
+# --direct, on a block device or on an image whose filesystem is mounted with
+# lazytime, and the kernel keeps a reserve, of which the data path has its share
+# because it is real-time for as long as there is swap on the disk.
 # shellcheck source=tests/kernel/functions.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/functions.sh"
 
-requires_cmd mem-hog mkswap jq
+requires_cmd mem-hog mkswap jq mkfs.ext4 mkfs.xfs
+requires_module ext4 xfs
 [ -b /dev/sda ] || skip "needs a disk /dev/sda that may be overwritten"
 total_mb=$(($(awk '/^MemTotal:/ { print $2 }' /proc/meminfo) / 1024))
 [ "$total_mb" -le 600 ] || skip "needs a machine with little memory: tests/vm/run --mem 400"
@@ -43,6 +45,20 @@ has_new_worker()
 	[ "$worker" != "$victim" ] && [ "$worker" != 0 ]
 }
 
+# threads PID REAL_TIME_OR_NOT: all of its threads are so; without a process, as above
+threads()
+{
+	local stat policy
+
+	for stat in "/proc/$1/task/"*/stat; do
+		{ read -r stat <"$stat"; } 2>/dev/null || continue
+		# shellcheck disable=SC2086 # fields
+		set -- "$1" "$2" ${stat##*) }
+		policy=${41}
+		[ "$2" = $((policy == 2)) ] || return 1
+	done
+}
+
 # try KILLS BACKEND OPTION...
 try()
 {
@@ -52,12 +68,14 @@ try()
 	attach swap "${@:3}" "$2"
 	mkswap -q "$disk"
 	cleanup_fn "swapoff $disk"
+	has_new_worker
+	wait_until 10 threads "$worker" 0
 	swapon "$disk"
+	wait_until 10 threads "$worker" 1
 	ooms=$(field oom_kill)
 	mem-hog "$hog_mb" "$passes" >"$work/hog.log" 2>&1 &
 	hog=$!
 	cleanup_fn "kill -KILL $hog"
-	has_new_worker
 	for ((i = 0; i < $1; i++)); do
 		swapped=$(($(field pswpout) + 2000))
 		wait_until 200 swaps_on
@@ -72,9 +90,27 @@ try()
 	printf '%s pages out, %s in\n' "$(field pswpout)" "$(field pswpin)"
 	assert_ge "$(field pswpout)" 10000 "pages swapped out"
 	[ "$1" = 0 ] || assert_ge "$(state swap restarts)" $((i < 3 ? i : 3)) "restarts"
+	has_new_worker
+	threads "$worker" 1 || fail "a new worker is not real-time"
 	swapoff "$disk"
+	wait_until 10 threads "$worker" 0
 	detach swap
 }
 
+# try_image KILLS FILESYSTEM: all its blocks have been written before
+try_image()
+{
+	"mkfs.$2" -q /dev/sda
+	mounted /dev/sda "$work/mnt" lazytime
+	fallocate -l 700M "$work/mnt/image"
+	dd if=/dev/zero of="$work/mnt/image" bs=1M count=700 oflag=direct conv=notrunc status=none
+	try "$1" "$work/mnt/image" --direct
+	umount "$work/mnt"
+	wipefs -q -a /dev/sda
+}
+
 try "$kills" /dev/sda --direct
+wipefs -q -a /dev/sda
+try_image "$kills" ext4
+try_image "$kills" xfs
 check_nothing_left
