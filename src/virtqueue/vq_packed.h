@@ -45,12 +45,14 @@ struct vq_packed_slot {
  * @free_first, @free_cnt: entries not in use: as many as descriptors that the
  *			   driver may make available
  * @pushed_cnt: entries of vq.pushed[], in the order of vq_push()
+ * @scratch: of a recovery under way, owned
  */
 struct vq_packed {
 	struct vring_packed_desc *ring;
 	struct vring_packed_desc_event *driver_event;
 	struct vring_packed_desc_event *device_event;
 	struct vq_inflight_packed *rec;
+	void *scratch;
 	uint32_t event;
 	unsigned int free_cnt;
 	unsigned int pushed_cnt;

@@ -303,20 +303,22 @@ static void take_over(struct reading *rd)
 
 int vq_packed_record_recover(struct vq *vq)
 {
-	struct reading rd = {
-		.vq = vq,
-		.found = calloc(vq->size, sizeof(*rd.found)),
-		.seq = calloc(vq->size, sizeof(*rd.seq)),
-	};
-	int r = -ENOMEM;
+	struct vq_packed *p = vq->packed;
+	struct reading rd = { .vq = vq };
+	int r;
 
-	if (rd.found && rd.seq)
-		r = read_record(&rd);
+	free(p->scratch);
+	p->scratch = calloc(vq->size, sizeof(*rd.found) + sizeof(*rd.seq));
+	if (!p->scratch)
+		return -ENOMEM;
+	rd.found = p->scratch;
+	rd.seq = (void *)(rd.found + vq->size);
+	r = read_record(&rd);
 	if (r != -ENOMEM && vq_memory_is_gone(vq))
 		r = -EFAULT;
 	if (!r)
 		take_over(&rd);
-	free(rd.found);
-	free(rd.seq);
+	free(p->scratch);
+	p->scratch = NULL;
 	return r;
 }

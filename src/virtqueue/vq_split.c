@@ -47,6 +47,8 @@ void vq_free(struct vq *vq)
 	free(vq->redo);
 	free(vq->pushed);
 	free(vq->state);
+	if (vq->packed_mem)
+		free(vq->packed_mem->scratch);
 	free(vq->packed_mem);
 	free(vq);
 }
