@@ -131,7 +131,8 @@ if [ "${users[0]}" = vblkd ]; then
 	"${as[@]}" --groups=vblkd vblkctl show priv | grep -q '^state: ready'
 	"${as[@]}" --groups=vblkd vblkctl list | grep -q '^priv .* ready'
 	"${as[@]}" --clear-groups vblkctl list 2>&1 | grep -q '^priv .* unknown'
-	not "${as[@]}" --clear-groups vblkctl show priv 2>/dev/null | grep '^state: ready'
+	seen=$("${as[@]}" --clear-groups vblkctl show priv 2>&1 || :)
+	not grep '^state: ready' <<<"$seen"
 	detach priv
 fi
 
