@@ -12,7 +12,7 @@
 #include "vblk/util/iov.h"
 #include "vblk/util/math.h"
 
-#define KNOWN_SCHEMES "null:SIZE, mem:SIZE, file:PATH, fault:RULES:BACKEND"
+#define KNOWN_SCHEMES "null:SIZE, mem:SIZE, file:PATH, vhost-user:PATH, fault:RULES:BACKEND"
 
 static const struct {
 	const char *scheme;
@@ -21,6 +21,7 @@ static const struct {
 	{ "null", &bdev_null_ops },
 	{ "mem", &bdev_mem_ops },
 	{ "file", &bdev_uring_ops },
+	{ "vhost-user", &bdev_vhost_user_ops },
 	{ "fault", &bdev_fault_ops },
 };
 
@@ -71,6 +72,17 @@ static int find_ops(const char *spec, const struct bdev_ops **ret_ops, char why[
 				spec);
 	*ret_ops = &bdev_uring_ops;
 	return 0;
+}
+
+bool bdev_is_connected(const char *spec)
+{
+	while (!strncmp(spec, "fault:", strlen("fault:"))) {
+		spec = strchr(spec + strlen("fault:"), ':');
+		if (!spec)
+			return false;
+		spec++;
+	}
+	return !strncmp(spec, "vhost-user:", strlen("vhost-user:"));
 }
 
 int bdev_open(const struct bdev_params *params, struct bdev **ret_bdev, char why[BDEV_WHY_MAX])

@@ -13,6 +13,7 @@ extern const struct bdev_ops bdev_null_ops;
 extern const struct bdev_ops bdev_mem_ops;
 extern const struct bdev_ops bdev_uring_ops;
 extern const struct bdev_ops bdev_fault_ops;
+extern const struct bdev_ops bdev_vhost_user_ops;
 
 /* Puts the sentence into @why and returns @err, for "return bdev_why(...)". */
 int bdev_why(char why[BDEV_WHY_MAX], int err, const char *fmt, ...) VBLK_PRINTF(3, 4);

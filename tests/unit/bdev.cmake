@@ -11,3 +11,6 @@ target_link_options(test_bdev_uring PRIVATE
 	-Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=aligned_alloc)
 # Answers of the kernel that a healthy file never gives.
 target_link_options(test_bdev_inject PRIVATE -Wl,--wrap=syscall)
+vblk_unit_test(bdev_vhost_user
+	SOURCES test_bdev_vhost_user.c test_bdev_fixture.c
+	LIBS vblk_bdev vblk_fake_vhu_server)

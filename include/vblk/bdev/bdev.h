@@ -60,6 +60,10 @@ const char *bdev_op_str(enum bdev_op op);
  *                        false: every write is durable when it completes
  * @rotational:           seeks cost time
  * @direct:               bypasses the page cache (O_DIRECT)
+ * @max_segs:             most buffers of one read or write, 0 = any
+ * @max_seg_bytes:        longest of them, 0 = any
+ * @remote:               another process moves the data: it gets the files of the driver's
+ *                        memory, better one of ours (UMEM) than the kernel's
  */
 struct bdev_limits {
 	uint64_t capacity_bytes;
@@ -76,6 +80,9 @@ struct bdev_limits {
 	bool volatile_cache;
 	bool rotational;
 	bool direct;
+	uint32_t max_segs;
+	uint32_t max_seg_bytes;
+	bool remote;
 };
 
 /*
@@ -95,7 +102,8 @@ static inline void bdev_limits_set_capacity(struct bdev_limits *limits, uint64_t
 
 /**
  * struct bdev_params - what the administrator asked for
- * @spec: "null:SIZE", "mem:SIZE", "file:PATH", a PATH, or "fault:RULES:" before one of these
+ * @spec: "null:SIZE", "mem:SIZE", "file:PATH", a PATH, "vhost-user:PATH", or "fault:RULES:"
+ *        before one of these
  * @logical_block_bytes, @physical_block_bytes: 0 = as suits the backend
  * @queue_cnt: queues to come; what each needs is opened now, while there are privileges.
  *            0: each opens it itself
@@ -211,6 +219,12 @@ struct bdev_io {
  * Return: 0; -EINVAL and a sentence in @why.
  */
 int bdev_check_faults(const char *spec, char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
+
+/*
+ * Is @spec reached by connecting to it? Workers do that again, as the user that they run as; so
+ * bdev_open() had better be called as that user, too, and they need sockets.
+ */
+bool bdev_is_connected(const char *spec);
 
 /**
  * bdev_open() - pick the backend by params->spec and open it

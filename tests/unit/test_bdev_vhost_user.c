@@ -1,0 +1,709 @@
+/* SPDX-License-Identifier: MIT */
+/* The backend that is another server, against one that dies, lies and is slow. */
+#include "run_suite.h"
+#include "vblk/bdev/bdev.h"
+
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fake_vhu_server.h"
+#include "test_bdev_fixture.h"
+#include "vblk/util/math.h"
+#include "vblk/vhu/vhu_wire.h"
+
+#define QUEUES	   2u
+#define DEPTH	   16u
+#define DATA_BYTES (256u * 1024u)
+#define BIT64(n)   (1ull << (n))
+
+struct test_io {
+	struct bdev_io io;
+	struct iovec iov[64];
+	int done_cnt;
+	int result;
+};
+
+/*
+ * @data: how this process sees the driver's memory; @forbidden: what the backend is given as
+ * its address, where nothing can be read or written.
+ */
+static struct {
+	char dir[64], path[108], spec[128];
+	struct fake_vhu_options options;
+	struct fake_vhu *srv;
+	struct bdev_params params;
+	struct bdev *bdev;
+	struct loop loops[QUEUES];
+	struct bdev_queue *bqs[QUEUES];
+	struct test_io ios[QUEUES][DEPTH];
+	uint8_t *data, *forbidden;
+	int data_fd;
+	struct memmap *map;
+	char why[BDEV_WHY_MAX];
+} fx;
+
+static void make_map(void)
+{
+	struct memmap_region region = { .iova = 0x10000, .len_bytes = DATA_BYTES };
+
+	fx.data_fd = memfd_create("test", MFD_CLOEXEC);
+	ck_assert_int_ge(fx.data_fd, 0);
+	ck_assert_int_eq(ftruncate(fx.data_fd, DATA_BYTES + 4096), 0);
+	fx.data = mmap(NULL, DATA_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fx.data_fd, 4096);
+	fx.forbidden = mmap(NULL, DATA_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert(fx.data != MAP_FAILED && fx.forbidden != MAP_FAILED);
+	region.va = fx.forbidden;
+	region.perm = MEMMAP_READ | MEMMAP_WRITE;
+	region.fd = fx.data_fd;
+	region.fd_offset_bytes = 4096;
+	ck_assert_int_eq(memmap_new(&region, 1, NULL, NULL, &fx.map), 0);
+}
+
+/* A socket, and options that a test may change before it starts anything. */
+static void setup(void)
+{
+	memset(&fx, 0, sizeof(fx));
+	strcpy(fx.dir, "/tmp/vblk-vhu-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(fx.dir));
+	snprintf(fx.path, sizeof(fx.path), "%s/sock", fx.dir);
+	snprintf(fx.spec, sizeof(fx.spec), "vhost-user:%s", fx.path);
+	fake_vhu_usual(&fx.options);
+	fx.params = (struct bdev_params){ .spec = fx.spec, .queue_cnt = QUEUES, .discard = true };
+	make_map();
+}
+
+static void start_server(void)
+{
+	fx.srv = fake_vhu_new(fx.path, &fx.options);
+}
+
+static void stop_server(void)
+{
+	fake_vhu_free(fx.srv);
+	fx.srv = NULL;
+}
+
+static void start(void)
+{
+	int r;
+
+	start_server();
+	r = bdev_open(&fx.params, &fx.bdev, fx.why);
+	ck_assert_msg(r == 0, "%s", fx.why);
+	for (unsigned int i = 0; i < QUEUES; i++) {
+		ck_assert_int_eq(loop_init(&fx.loops[i], 32), 0);
+		ck_assert_int_eq(bdev_queue_new(fx.bdev, &fx.loops[i], DEPTH, &fx.bqs[i]), 0);
+		bdev_map_changed(fx.bqs[i], fx.map);
+	}
+}
+
+static void teardown(void)
+{
+	for (unsigned int i = 0; i < QUEUES; i++) {
+		if (!fx.bqs[i])
+			continue;
+		bdev_map_changed(fx.bqs[i], NULL);
+		bdev_queue_free(fx.bqs[i]);
+		loop_fini(&fx.loops[i]);
+	}
+	bdev_close(fx.bdev);
+	if (fx.srv)
+		stop_server();
+	memmap_unref(fx.map);
+	munmap(fx.data, DATA_BYTES);
+	munmap(fx.forbidden, DATA_BYTES);
+	close(fx.data_fd);
+	rmdir(fx.dir);
+}
+
+static void io_done(struct bdev_io *io, int result)
+{
+	struct test_io *tio = container_of(io, struct test_io, io);
+
+	tio->done_cnt++;
+	tio->result = result;
+}
+
+/* @at: in the driver's memory. Not committed. */
+static struct test_io *begin(unsigned int queue, unsigned int slot, enum bdev_op op,
+			     uint64_t offset_bytes, uint64_t len_bytes, uint32_t at)
+{
+	struct test_io *tio = &fx.ios[queue][slot];
+
+	*tio = (struct test_io){
+		.io = { .op = op,
+			.slot_idx = slot,
+			.offset_bytes = offset_bytes,
+			.len_bytes = len_bytes,
+			.iov = tio->iov,
+			.iov_cnt = op == BDEV_READ || op == BDEV_WRITE,
+			.done = io_done },
+		.iov = { { fx.forbidden + at, len_bytes } },
+	};
+	bdev_submit(fx.bqs[queue], &tio->io);
+	return tio;
+}
+
+static void commit(void)
+{
+	for (unsigned int i = 0; i < QUEUES; i++)
+		bdev_commit(fx.bqs[i]);
+}
+
+static void nap(void)
+{
+	const struct timespec ts = { .tv_nsec = 1000000 };
+
+	(void)nanosleep(&ts, NULL);
+}
+
+static void run_loops(void)
+{
+	for (unsigned int i = 0; i < QUEUES; i++)
+		ck_assert_int_ge(loop_poll(&fx.loops[i]), 0);
+	nap();
+}
+
+static int finish(struct test_io *tio)
+{
+	commit();
+	while (!tio->done_cnt)
+		run_loops();
+	ck_assert_int_eq(tio->done_cnt, 1);
+	return tio->result;
+}
+
+static int do_io(unsigned int queue, enum bdev_op op, uint64_t offset_bytes, uint64_t len_bytes)
+{
+	return finish(begin(queue, 0, op, offset_bytes, len_bytes, 0));
+}
+
+/* Long enough for something to happen that must not. */
+static void run_a_while(void)
+{
+	for (unsigned int i = 0; i < 60; i++)
+		run_loops();
+}
+
+static void check_disk(uint32_t offset_bytes, const void *want, size_t len_bytes)
+{
+	static uint8_t have[DATA_BYTES];
+
+	fake_vhu_peek(fx.srv, offset_bytes, have, len_bytes);
+	ck_assert_mem_eq(have, want, len_bytes);
+}
+
+static uint8_t disk_byte(uint32_t offset_bytes)
+{
+	uint8_t byte;
+
+	fake_vhu_peek(fx.srv, offset_bytes, &byte, 1);
+	return byte;
+}
+
+static void check_write_read(unsigned int queue, unsigned int seed)
+{
+	uint8_t want[8192];
+
+	fx_pattern(want, sizeof(want), seed);
+	memcpy(fx.data, want, sizeof(want));
+	ck_assert_int_eq(do_io(queue, BDEV_WRITE, 4096, sizeof(want)), 0);
+	check_disk(4096, want, sizeof(want));
+	memset(fx.data, 0, sizeof(want));
+	ck_assert_int_eq(do_io(queue, BDEV_READ, 4096, sizeof(want)), 0);
+	ck_assert_mem_eq(fx.data, want, sizeof(want));
+}
+
+/* ---- what it is ---- */
+
+START_TEST(limits_are_the_servers)
+{
+	const struct bdev_limits *limits;
+
+	fx.options.config.blk_size = htole32(4096);
+	start();
+	limits = &fx.bdev->limits;
+	ck_assert_uint_eq(limits->capacity_bytes, 1u << 20);
+	ck_assert_uint_eq(limits->logical_block_bytes, 4096);
+	ck_assert_uint_eq(limits->max_segs, 32);
+	ck_assert_uint_eq(limits->max_discard_bytes, 65536);
+	ck_assert_uint_eq(limits->discard_align_bytes, 4096);
+	ck_assert_uint_eq(limits->max_write_zeroes_bytes, 32768);
+	ck_assert_uint_eq(limits->max_secure_erase_bytes, 0);
+	ck_assert(limits->write_zeroes_may_unmap && limits->volatile_cache && limits->remote);
+	ck_assert(!limits->read_only);
+}
+END_TEST
+
+START_TEST(read_only_server_is_a_read_only_disk)
+{
+	fx.options.features |= BIT64(VIRTIO_BLK_F_RO);
+	start();
+	ck_assert(fx.bdev->limits.read_only);
+	ck_assert_uint_eq(fx.bdev->limits.max_write_zeroes_bytes, 0);
+	ck_assert_int_eq(do_io(0, BDEV_WRITE, 0, 512), -EROFS);
+	ck_assert_int_eq(do_io(0, BDEV_READ, 0, 512), 0);
+}
+END_TEST
+
+static void expect_refusal(int err, const char *part)
+{
+	struct bdev *bdev = NULL;
+
+	ck_assert_int_eq(bdev_open(&fx.params, &bdev, fx.why), err);
+	ck_assert_msg(strstr(fx.why, part) != NULL, "'%s' lacks '%s'", fx.why, part);
+	ck_assert_ptr_null(bdev);
+}
+
+START_TEST(servers_that_cannot_be_used_are_refused_with_a_sentence)
+{
+	char path[200];
+
+	expect_refusal(-ENOENT, "no such socket");
+	fx.options.no_protocol = BIT64(VHU_PROTOCOL_F_CONFIG);
+	start_server();
+	expect_refusal(-EOPNOTSUPP, "configuration");
+	stop_server();
+	fx.options.no_protocol = 0;
+	fx.options.no_features = BIT64(VIRTIO_F_VERSION_1);
+	start_server();
+	expect_refusal(-EPROTO, "virtio 1");
+	stop_server();
+	fx.options.no_features = 0;
+	fx.options.config.capacity = 0;
+	start_server();
+	expect_refusal(-EPROTO, "virtio 1");
+	stop_server();
+	fake_vhu_usual(&fx.options);
+	fx.options.config.blk_size = htole32(1000);
+	start_server();
+	expect_refusal(-EPROTO, "virtio 1");
+	stop_server();
+	fake_vhu_usual(&fx.options);
+	fx.options.queue_cnt = 1;
+	start_server();
+	expect_refusal(-EINVAL, "--queues 1");
+	fake_vhu_inject(fx.srv, FAKE_VHU_BAD_REPLY);
+	expect_refusal(-EPROTO, "not the vhost-user protocol");
+	fx.params.spec = "vhost-user:";
+	expect_refusal(-EINVAL, "behind the colon");
+	memset(path, 'x', sizeof(path) - 1);
+	path[sizeof(path) - 1] = '\0';
+	memcpy(path, "vhost-user:/", 12);
+	fx.params.spec = path;
+	expect_refusal(-ENAMETOOLONG, "107 characters");
+}
+END_TEST
+
+START_TEST(nobody_listens)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	strcpy(addr.sun_path, fx.path);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	close(fd);
+	expect_refusal(-ECONNREFUSED, "nobody listens");
+	unlink(fx.path);
+}
+END_TEST
+
+/* ---- requests ---- */
+
+/* with and without: indirect descriptors, event index, acknowledgements, several queues */
+static void lack(unsigned int i)
+{
+	if (i & 1)
+		fx.options.no_features |= BIT64(VIRTIO_RING_F_INDIRECT_DESC);
+	if (i & 2)
+		fx.options.no_features |= BIT64(VIRTIO_RING_F_EVENT_IDX);
+	if (i & 4)
+		fx.options.no_protocol |=
+			BIT64(VHU_PROTOCOL_F_REPLY_ACK) | BIT64(VHU_PROTOCOL_F_BACKEND_REQ);
+}
+
+/* The data is where the backend can neither read nor write. */
+START_TEST(data_goes_past_this_process)
+{
+	lack((unsigned int)_i);
+	start();
+	for (unsigned int i = 0; i < 20; i++)
+		check_write_read(i % QUEUES, i);
+}
+END_TEST
+
+START_TEST(many_at_once_on_both_queues)
+{
+	lack((unsigned int)_i);
+	start();
+	for (unsigned int round = 0; round < 10; round++) {
+		fx_pattern(fx.data, DATA_BYTES, round);
+		for (unsigned int i = 0; i < QUEUES * DEPTH; i++)
+			begin(i / DEPTH, i % DEPTH, BDEV_WRITE, i * 4096, 4096, i * 4096);
+		for (unsigned int i = 0; i < QUEUES * DEPTH; i++)
+			ck_assert_int_eq(finish(&fx.ios[i / DEPTH][i % DEPTH]), 0);
+		check_disk(0, fx.data, QUEUES * DEPTH * 4096);
+	}
+}
+END_TEST
+
+START_TEST(buffers_are_cut_to_what_the_server_takes)
+{
+	struct test_io *tio;
+
+	fx.options.features |= BIT64(VIRTIO_BLK_F_SIZE_MAX);
+	fx.options.config.size_max = htole32(4096);
+	start();
+	ck_assert_uint_eq(fx.bdev->limits.max_seg_bytes, 4096);
+	fx_pattern(fx.data, 32768, 1);
+	ck_assert_int_eq(do_io(0, BDEV_WRITE, 0, 32768), 0);
+	check_disk(0, fx.data, 32768);
+	/* More pieces than it takes. */
+	ck_assert_int_eq(do_io(0, BDEV_WRITE, 0, 33 * 4096), -EIO);
+	/* Memory that it does not have. */
+	tio = &fx.ios[1][0];
+	*tio = (struct test_io){
+		.io = { .op = BDEV_READ,
+			.len_bytes = 512,
+			.iov_cnt = 1,
+			.iov = tio->iov,
+			.done = io_done },
+		.iov = { { fx.data, 512 } },
+	};
+	bdev_submit(fx.bqs[1], &tio->io);
+	ck_assert_int_eq(finish(tio), -EIO);
+	ck_assert_int_eq(do_io(0, BDEV_READ, 0, 512), 0);
+}
+END_TEST
+
+START_TEST(ranges_and_flushes)
+{
+	start();
+	check_write_read(0, 3);
+	ck_assert_int_eq(do_io(0, BDEV_FLUSH, 0, 0), 0);
+	ck_assert_int_eq(do_io(0, BDEV_DISCARD, 4096, 4096), 0);
+	ck_assert_uint_eq(disk_byte(4096), 0xdd);
+	ck_assert_int_eq(do_io(1, BDEV_WRITE_ZEROES, 4096, 2048), 0);
+	ck_assert_uint_eq(disk_byte(4096), 0);
+	ck_assert_uint_eq(disk_byte(4096 + 2048), 0xdd);
+	ck_assert_int_eq(do_io(1, BDEV_SECURE_ERASE, 4096, 2048), -EOPNOTSUPP);
+	ck_assert_int_eq(do_io(1, BDEV_WRITE_ZEROES, 0, 65536), -EINVAL);
+}
+END_TEST
+
+START_TEST(every_write_is_flushed_where_that_was_asked_for)
+{
+	struct fake_vhu_req log[FAKE_VHU_LOG_MAX];
+
+	fx.params.writethrough = true;
+	start();
+	ck_assert(!fx.bdev->limits.volatile_cache);
+	ck_assert_int_eq(do_io(0, BDEV_WRITE, 0, 512), 0);
+	ck_assert_int_eq(do_io(0, BDEV_READ, 0, 512), 0);
+	ck_assert_int_eq(do_io(0, BDEV_DISCARD, 0, 4096), 0);
+	ck_assert_uint_eq(fake_vhu_log(fx.srv, log), 5);
+	ck_assert_uint_eq(log[0].type, VIRTIO_BLK_T_OUT);
+	ck_assert_uint_eq(log[1].type, VIRTIO_BLK_T_FLUSH);
+	ck_assert_uint_eq(log[2].type, VIRTIO_BLK_T_IN);
+	ck_assert_uint_eq(log[3].type, VIRTIO_BLK_T_DISCARD);
+	ck_assert_uint_eq(log[4].type, VIRTIO_BLK_T_FLUSH);
+}
+END_TEST
+
+/* ---- servers that go ---- */
+
+static const enum fake_vhu_fault ends[] = {
+	FAKE_VHU_DIE_BEFORE,   FAKE_VHU_DIE_AFTER, FAKE_VHU_BAD_USED_ID,
+	FAKE_VHU_BAD_USED_IDX, FAKE_VHU_UNASKED,
+};
+
+START_TEST(a_lost_connection_loses_no_request)
+{
+	lack((unsigned int)_i / ARRAY_SIZE(ends));
+	start();
+	check_write_read(0, 1);
+	for (unsigned int round = 0; round < 5; round++) {
+		unsigned int before = fake_vhu_connections(fx.srv);
+
+		fx_pattern(fx.data, DATA_BYTES, round + 7);
+		fake_vhu_inject(fx.srv, ends[(unsigned int)_i % ARRAY_SIZE(ends)]);
+		for (unsigned int i = 0; i < QUEUES * DEPTH; i++)
+			begin(i / DEPTH, i % DEPTH, BDEV_WRITE, i * 4096, 4096, i * 4096);
+		for (unsigned int i = 0; i < QUEUES * DEPTH; i++)
+			ck_assert_int_eq(finish(&fx.ios[i / DEPTH][i % DEPTH]), 0);
+		check_disk(0, fx.data, QUEUES * DEPTH * 4096);
+		while (fake_vhu_connections(fx.srv) == before)
+			run_loops();
+	}
+	check_write_read(1, 2);
+}
+END_TEST
+
+START_TEST(without_a_server_requests_wait)
+{
+	uint8_t pattern[DEPTH * 512];
+
+	start();
+	check_write_read(0, 1);
+	stop_server();
+	for (unsigned int i = 0; i < DEPTH; i++)
+		begin(0, i, BDEV_READ, i * 512, 512, i * 512);
+	begin(1, 0, BDEV_FLUSH, 0, 0, 0);
+	commit();
+	run_a_while();
+	for (unsigned int i = 0; i < DEPTH; i++)
+		ck_assert_int_eq(fx.ios[0][i].done_cnt, 0);
+	start_server();
+	fx_pattern(pattern, sizeof(pattern), 5);
+	fake_vhu_poke(fx.srv, 0, pattern, sizeof(pattern));
+	for (unsigned int i = 0; i < DEPTH; i++)
+		ck_assert_int_eq(finish(&fx.ios[0][i]), 0);
+	ck_assert_int_eq(finish(&fx.ios[1][0]), 0);
+	check_disk(0, fx.data, DEPTH * 512);
+}
+END_TEST
+
+/* What the old server may have done comes first, in its order, and ends before anything new. */
+START_TEST(old_requests_end_before_new_ones_begin)
+{
+	struct fake_vhu_req log[FAKE_VHU_LOG_MAX];
+	struct test_io *fresh[2];
+	unsigned int cnt;
+
+	start();
+	check_write_read(0, 1);
+	check_write_read(1, 1);
+	fake_vhu_hold(fx.srv, true);
+	for (unsigned int i = 0; i < 8; i++)
+		begin(0, i, BDEV_WRITE, i * 512, 512, 0);
+	commit();
+	stop_server();
+	fresh[0] = begin(1, 1, BDEV_WRITE, 100 * 512, 512, 0);
+	fresh[1] = begin(0, 9, BDEV_WRITE, 101 * 512, 512, 0);
+	commit();
+	start_server();
+	fake_vhu_hold(fx.srv, true);
+	run_a_while();
+	ck_assert_int_eq(fresh[0]->done_cnt + fresh[1]->done_cnt, 0);
+	fake_vhu_hold(fx.srv, false);
+	ck_assert_int_eq(finish(fresh[0]), 0);
+	ck_assert_int_eq(finish(fresh[1]), 0);
+	cnt = fake_vhu_log(fx.srv, log);
+	ck_assert_uint_eq(cnt, 10);
+	for (unsigned int i = 0; i < 8; i++)
+		ck_assert_uint_eq(log[i].sector, i);
+	ck_assert_uint_ge(log[8].sector, 100);
+	ck_assert_uint_ge(log[9].sector, 100);
+}
+END_TEST
+
+/* An idle queue does not hold up the others, nor is it held up. */
+START_TEST(lost_again_and_again_under_load)
+{
+	unsigned int done = 0, round = 0;
+	bool used[QUEUES][DEPTH] = { { false } };
+	unsigned int seed = 1;
+
+	start();
+	while (done < 600) {
+		for (unsigned int i = 0; i < 6; i++) {
+			unsigned int queue = (unsigned int)rand_r(&seed) % QUEUES;
+			unsigned int slot = (unsigned int)rand_r(&seed) % DEPTH;
+
+			if (used[queue][slot])
+				continue;
+			used[queue][slot] = true;
+			begin(queue, slot, BDEV_WRITE, (queue * DEPTH + slot) * 512, 512,
+			      slot * 512);
+		}
+		commit();
+		for (unsigned int i = 0; i < QUEUES; i++)
+			ck_assert_int_ge(loop_poll(&fx.loops[i]), 0);
+		for (unsigned int q = 0; q < QUEUES; q++)
+			for (unsigned int s = 0; s < DEPTH; s++)
+				if (used[q][s] && fx.ios[q][s].done_cnt) {
+					ck_assert_int_eq(fx.ios[q][s].done_cnt, 1);
+					ck_assert_int_eq(fx.ios[q][s].result, 0);
+					used[q][s] = false;
+					done++;
+				}
+		if (++round % 7 == 0)
+			fake_vhu_inject(fx.srv,
+					ends[(unsigned int)rand_r(&seed) % ARRAY_SIZE(ends)]);
+		if (round % 50 == 0) {
+			stop_server();
+			start_server();
+		}
+		nap();
+	}
+	fake_vhu_inject(fx.srv, FAKE_VHU_FINE);
+	for (unsigned int q = 0; q < QUEUES; q++)
+		for (unsigned int s = 0; s < DEPTH; s++)
+			if (used[q][s])
+				ck_assert_int_eq(finish(&fx.ios[q][s]), 0);
+}
+END_TEST
+
+START_TEST(another_disk_in_its_place_is_not_taken)
+{
+	start();
+	check_write_read(0, 1);
+	stop_server();
+	fx.options.config.blk_size = htole32(4096);
+	start_server();
+	begin(0, 0, BDEV_READ, 0, 512, 0);
+	commit();
+	run_a_while();
+	ck_assert_int_eq(fx.ios[0][0].done_cnt, 0);
+	stop_server();
+	fake_vhu_usual(&fx.options);
+	start_server();
+	ck_assert_int_eq(finish(&fx.ios[0][0]), 0);
+}
+END_TEST
+
+/* A write-through disk stays one when its server comes back with a cache. */
+START_TEST(server_that_gets_a_cache_is_flushed)
+{
+	struct fake_vhu_req log[FAKE_VHU_LOG_MAX];
+
+	fx.options.no_features = BIT64(VIRTIO_BLK_F_FLUSH);
+	start();
+	ck_assert(!fx.bdev->limits.volatile_cache);
+	check_write_read(0, 1);
+	ck_assert_int_eq(do_io(0, BDEV_FLUSH, 0, 0), 0);
+	stop_server();
+	fx.options.no_features = 0;
+	start_server();
+	ck_assert_int_eq(do_io(0, BDEV_WRITE, 0, 512), 0);
+	ck_assert_uint_eq(fake_vhu_log(fx.srv, log), 2);
+	ck_assert_uint_eq(log[1].type, VIRTIO_BLK_T_FLUSH);
+}
+END_TEST
+
+/* ---- the driver's memory, and sizes ---- */
+
+START_TEST(memory_goes_when_the_driver_takes_it)
+{
+	start();
+	for (unsigned int round = 0; round < 5; round++) {
+		check_write_read(0, round);
+		check_write_read(1, round);
+		ck_assert_uint_eq(fake_vhu_running(fx.srv), 2);
+		ck_assert_uint_gt(fake_vhu_mapped_bytes(fx.srv), DATA_BYTES);
+		for (unsigned int i = 0; i < QUEUES; i++)
+			bdev_map_changed(fx.bqs[i], NULL);
+		/* What remains is smaller than the driver's memory. */
+		while (fake_vhu_running(fx.srv) || fake_vhu_mapped_bytes(fx.srv) >= DATA_BYTES)
+			nap();
+		for (unsigned int i = 0; i < QUEUES; i++)
+			bdev_map_changed(fx.bqs[i], fx.map);
+	}
+	ck_assert_uint_eq(fake_vhu_connections(fx.srv), 2);
+}
+END_TEST
+
+START_TEST(memory_that_is_refused_is_offered_again)
+{
+	start_server();
+	fake_vhu_inject(fx.srv, FAKE_VHU_REFUSE_MEMORY);
+	stop_server();
+	start();
+	check_write_read(0, 1);
+	fake_vhu_inject(fx.srv, FAKE_VHU_REFUSE_MEMORY);
+	for (unsigned int i = 0; i < QUEUES; i++)
+		bdev_map_changed(fx.bqs[i], NULL);
+	for (unsigned int i = 0; i < QUEUES; i++)
+		bdev_map_changed(fx.bqs[i], fx.map);
+	check_write_read(1, 2);
+}
+END_TEST
+
+START_TEST(size_is_the_servers_when_somebody_asks)
+{
+	uint64_t bytes = 0;
+
+	start();
+	check_write_read(0, 1);
+	ck_assert_int_eq(bdev_resize(fx.bdev, fx.spec, 0, &bytes, fx.why), 0);
+	ck_assert_uint_eq(bytes, 1u << 20);
+	fake_vhu_resize(fx.srv, 4096);
+	ck_assert_int_eq(bdev_resize(fx.bdev, fx.spec, 0, &bytes, fx.why), 0);
+	ck_assert_uint_eq(bytes, 2u << 20);
+	ck_assert_int_eq(bdev_resize(fx.bdev, fx.spec, 4u << 20, &bytes, fx.why), -ENOSPC);
+	ck_assert_uint_eq(fx.bdev->limits.capacity_bytes, 1u << 20);
+}
+END_TEST
+
+START_TEST(goes_on_in_another_program)
+{
+	struct bdev_handover handover;
+	struct bdev *next;
+	int fds[2];
+
+	start();
+	check_write_read(0, 1);
+	ck_assert_int_eq(bdev_hand_over(fx.bdev, &handover), 0);
+	ck_assert_uint_eq(handover.fd_cnt, 2);
+	for (unsigned int i = 0; i < QUEUES; i++) {
+		bdev_map_changed(fx.bqs[i], NULL);
+		bdev_queue_free(fx.bqs[i]);
+	}
+	for (unsigned int i = 0; i < 2; i++)
+		fds[i] = handover.fds[i] = dup(handover.fds[i]);
+	ck_assert_int_eq(bdev_take_over(&fx.params, &handover, &next), 0);
+	bdev_close(fx.bdev);
+	fx.bdev = next;
+	ck_assert_int_ge(fds[0], 0);
+	for (unsigned int i = 0; i < QUEUES; i++) {
+		ck_assert_int_eq(bdev_queue_new(next, &fx.loops[i], DEPTH, &fx.bqs[i]), 0);
+		bdev_map_changed(fx.bqs[i], fx.map);
+	}
+	check_write_read(1, 2);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("bdev_vhost_user");
+	TCase *tc = tcase_create("bdev_vhost_user");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, limits_are_the_servers);
+	tcase_add_test(tc, read_only_server_is_a_read_only_disk);
+	tcase_add_test(tc, servers_that_cannot_be_used_are_refused_with_a_sentence);
+	tcase_add_test(tc, nobody_listens);
+	tcase_add_loop_test(tc, data_goes_past_this_process, 0, 8);
+	tcase_add_loop_test(tc, many_at_once_on_both_queues, 0, 8);
+	tcase_add_test(tc, buffers_are_cut_to_what_the_server_takes);
+	tcase_add_test(tc, ranges_and_flushes);
+	tcase_add_test(tc, every_write_is_flushed_where_that_was_asked_for);
+	tcase_add_loop_test(tc, a_lost_connection_loses_no_request, 0, 4 * ARRAY_SIZE(ends));
+	tcase_add_test(tc, without_a_server_requests_wait);
+	tcase_add_test(tc, old_requests_end_before_new_ones_begin);
+	tcase_add_test(tc, lost_again_and_again_under_load);
+	tcase_add_test(tc, another_disk_in_its_place_is_not_taken);
+	tcase_add_test(tc, server_that_gets_a_cache_is_flushed);
+	tcase_add_test(tc, memory_goes_when_the_driver_takes_it);
+	tcase_add_test(tc, memory_that_is_refused_is_offered_again);
+	tcase_add_test(tc, size_is_the_servers_when_somebody_asks);
+	tcase_add_test(tc, goes_on_in_another_program);
+	suite_add_tcase(s, tc);
+	return s;
+}
+
+int main(void)
+{
+	fx_skip_without_uring();
+	return run_suite(suite());
+}
