@@ -40,6 +40,13 @@ static uint64_t features_of(const struct bdev_limits *limits)
 	return features;
 }
 
+static uint32_t size_max_of(const struct bdev_limits *limits)
+{
+	if (!limits->max_seg_bytes)
+		return BLK_SIZE_MAX_BYTES;
+	return MIN(limits->max_seg_bytes, BLK_SIZE_MAX_BYTES);
+}
+
 static uint32_t seg_max_of(uint16_t queue_size)
 {
 	/* Header and status need two descriptors, also in a ring of half the size. */
@@ -65,6 +72,8 @@ void blk_params_init(struct blk_params *params, const struct bdev_limits *limits
 	params->queue_cnt = queue_cnt;
 	params->queue_size = queue_size;
 	params->seg_max = seg_max_of(queue_size);
+	if (l->max_segs)
+		params->seg_max = MIN(params->seg_max, l->max_segs);
 	memcpy(params->serial, serial, strnlen(serial, sizeof(params->serial)));
 }
 
@@ -119,7 +128,7 @@ void blk_config_fill(const struct blk_params *params, struct virtio_blk_config *
 	/* Geometry, writeback and what newer headers append stay 0: not on offer. */
 	memset(ret_config, 0, sizeof(*ret_config));
 	ret_config->capacity = htole64(bdev_limits_capacity(limits) >> SECTOR_SHIFT);
-	ret_config->size_max = htole32(BLK_SIZE_MAX_BYTES);
+	ret_config->size_max = htole32(size_max_of(limits));
 	ret_config->seg_max = htole32(params->seg_max);
 	ret_config->num_queues = htole16(params->queue_cnt);
 	fill_topology(limits, ret_config);

@@ -71,18 +71,20 @@ static json_t *config_json(const struct vblkd_config *config)
 
 static json_t *limits_json(const struct bdev_limits *limits)
 {
-	return json_pack("{s:I, s:i, s:i, s:i, s:i, s:I, s:i, s:I, s:b, s:I, s:b, s:b, s:b, s:b}",
-			 "capacity_bytes", (json_int_t)limits->capacity_bytes,
-			 "logical_block_bytes", (int)limits->logical_block_bytes,
-			 "physical_block_bytes", (int)limits->physical_block_bytes, "opt_io_bytes",
-			 (int)limits->opt_io_bytes, "buf_align_bytes", (int)limits->buf_align_bytes,
-			 "max_discard_bytes", (json_int_t)limits->max_discard_bytes,
-			 "discard_align_bytes", (int)limits->discard_align_bytes,
-			 "max_write_zeroes_bytes", (json_int_t)limits->max_write_zeroes_bytes,
-			 "write_zeroes_may_unmap", limits->write_zeroes_may_unmap,
-			 "max_secure_erase_bytes", (json_int_t)limits->max_secure_erase_bytes,
-			 "read_only", limits->read_only, "volatile_cache", limits->volatile_cache,
-			 "rotational", limits->rotational, "direct", limits->direct);
+	return json_pack(
+		"{s:I, s:i, s:i, s:i, s:i, s:I, s:i, s:I, s:b, s:I, s:b, s:b, s:b, s:b, s:I, s:I, s:b}",
+		"capacity_bytes", (json_int_t)limits->capacity_bytes, "logical_block_bytes",
+		(int)limits->logical_block_bytes, "physical_block_bytes",
+		(int)limits->physical_block_bytes, "opt_io_bytes", (int)limits->opt_io_bytes,
+		"buf_align_bytes", (int)limits->buf_align_bytes, "max_discard_bytes",
+		(json_int_t)limits->max_discard_bytes, "discard_align_bytes",
+		(int)limits->discard_align_bytes, "max_write_zeroes_bytes",
+		(json_int_t)limits->max_write_zeroes_bytes, "write_zeroes_may_unmap",
+		limits->write_zeroes_may_unmap, "max_secure_erase_bytes",
+		(json_int_t)limits->max_secure_erase_bytes, "read_only", limits->read_only,
+		"volatile_cache", limits->volatile_cache, "rotational", limits->rotational,
+		"direct", limits->direct, "max_segs", (json_int_t)limits->max_segs, "max_seg_bytes",
+		(json_int_t)limits->max_seg_bytes, "remote", limits->remote);
 }
 
 static json_t *bdev_json(const struct bdev_handover *bdev)
@@ -248,6 +250,15 @@ static bool get_config(const json_t *obj, struct vblkd_config *config)
 	return config->backend != NULL;
 }
 
+/* A program that does not know these had no backend with them. */
+static bool get_limits_of_server(const json_t *obj, struct bdev_limits *limits)
+{
+	return !json_object_get(obj, "remote") ||
+	       (get_u32(obj, "max_segs", &limits->max_segs) &&
+		get_u32(obj, "max_seg_bytes", &limits->max_seg_bytes) &&
+		get_bool(obj, "remote", &limits->remote));
+}
+
 static bool get_limits(const json_t *obj, struct bdev_limits *limits)
 {
 	return get_u64(obj, "capacity_bytes", &limits->capacity_bytes) &&
@@ -263,7 +274,7 @@ static bool get_limits(const json_t *obj, struct bdev_limits *limits)
 	       get_bool(obj, "read_only", &limits->read_only) &&
 	       get_bool(obj, "volatile_cache", &limits->volatile_cache) &&
 	       get_bool(obj, "rotational", &limits->rotational) &&
-	       get_bool(obj, "direct", &limits->direct) &&
+	       get_bool(obj, "direct", &limits->direct) && get_limits_of_server(obj, limits) &&
 	       /* what others divide and shift by */
 	       limits->capacity_bytes && is_power_of_two(limits->logical_block_bytes) &&
 	       is_power_of_two(limits->physical_block_bytes) &&
@@ -273,7 +284,7 @@ static bool get_limits(const json_t *obj, struct bdev_limits *limits)
 /* The kind stays text of ours: the record's does not outlive the reading. */
 static bool get_kind(const json_t *obj, struct bdev_handover *bdev)
 {
-	static const char *const kinds[] = { "file", "mem", "null" };
+	static const char *const kinds[] = { "file", "mem", "null", "vhost-user" };
 	const char *kind = json_string_value(json_object_get(obj, "kind"));
 
 	for (size_t i = 0; kind && i < ARRAY_SIZE(kinds); i++)

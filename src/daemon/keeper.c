@@ -68,6 +68,8 @@ static int add_sources(struct keeper *keeper)
 /* After the last privilege is gone, as the kernel asks. */
 static int confine(const struct vblkd_config *config, bool host_disk)
 {
+	bool connects = bdev_is_connected(config->bdev.spec);
+
 	int r;
 
 	if (!config->seccomp) {
@@ -79,7 +81,7 @@ static int confine(const struct vblkd_config *config, bool host_disk)
 		return 0;
 	r = sandbox_enter_keeper();
 	if (r >= 0)
-		r = sandbox_prepare_worker(host_disk);
+		r = sandbox_prepare_worker(host_disk, connects);
 	if (r < 0)
 		log_errno(r, "cannot restrict system calls (--seccomp=off does without)");
 	return r;

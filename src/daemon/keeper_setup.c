@@ -64,6 +64,20 @@ int keeper_take_run_dir(struct keeper *keeper)
 	return r;
 }
 
+/* A server that workers connect to again and again, as the user. */
+static int open_as_its_user(struct keeper *keeper, char why[BDEV_WHY_MAX])
+{
+	bool as_user = bdev_is_connected(keeper->config->bdev.spec);
+	int r;
+
+	if (as_user)
+		privileges_begin_as(&keeper->user);
+	r = bdev_open(&keeper->config->bdev, &keeper->bdev, why);
+	if (as_user)
+		privileges_end_as(&keeper->user);
+	return r;
+}
+
 int keeper_open_backend(struct keeper *keeper)
 {
 	/* The lock of a killed predecessor goes when its last I/O has ended. */
@@ -72,8 +86,7 @@ int keeper_open_backend(struct keeper *keeper)
 	char why[BDEV_WHY_MAX] = "";
 	int r;
 
-	while ((r = bdev_open(&keeper->config->bdev, &keeper->bdev, why)) == -EBUSY &&
-	       clock_now_ns() < end)
+	while ((r = open_as_its_user(keeper, why)) == -EBUSY && clock_now_ns() < end)
 		keeper_short_pause();
 	if (r < 0) {
 		log_error("%s", why[0] ? why : strerror(-r));

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -270,11 +271,39 @@ static int add_worker_rules(scmp_filter_ctx filter)
 	return r < 0 ? r : allow_with_arguments(filter);
 }
 
+/* A server of this host, and nobody beyond it. */
+static int allow_connecting(scmp_filter_ctx filter)
+{
+	static const int calls[] = { SCMP_SYS(connect) };
+	int r;
+
+	r = add_calls(filter, SCMP_ACT_ALLOW, calls, ARRAY_SIZE(calls));
+	if (r == 0)
+		r = allow_if(filter, SCMP_SYS(socket), arg_is(0, AF_UNIX));
+	if (r == 0)
+		r = allow_if(filter, SCMP_SYS(socketpair), arg_is(0, AF_UNIX));
+	return r;
+}
+
 static int add_vduse_worker_rules(scmp_filter_ctx filter)
 {
 	int r = add_worker_rules(filter);
 
 	return r < 0 ? r : allow_vduse_ioctls(filter);
+}
+
+static int add_connecting_worker_rules(scmp_filter_ctx filter)
+{
+	int r = add_worker_rules(filter);
+
+	return r < 0 ? r : allow_connecting(filter);
+}
+
+static int add_connecting_vduse_worker_rules(scmp_filter_ctx filter)
+{
+	int r = add_vduse_worker_rules(filter);
+
+	return r < 0 ? r : allow_connecting(filter);
 }
 
 /* ---- from rules to a program of the kernel ---- */
@@ -338,12 +367,16 @@ static int load(const struct sock_fprog *prog)
 /* Compiled in the keeper, once: no worker waits for that, or for memory for it. */
 static struct sock_fprog worker_prog;
 
-int sandbox_prepare_worker(bool vduse)
+int sandbox_prepare_worker(bool vduse, bool connects)
 {
+	int (*const rules[2][2])(scmp_filter_ctx filter) = {
+		{ add_worker_rules, add_connecting_worker_rules },
+		{ add_vduse_worker_rules, add_connecting_vduse_worker_rules },
+	};
+
 	if (worker_prog.filter)
 		return 0;
-	return compile(SCMP_ACT_ERRNO(ENOSYS), vduse ? add_vduse_worker_rules : add_worker_rules,
-		       &worker_prog);
+	return compile(SCMP_ACT_ERRNO(ENOSYS), rules[vduse][connects], &worker_prog);
 }
 
 int sandbox_enter_worker(void)

@@ -19,15 +19,17 @@ bool sandbox_is_built(void);
 /*
  * In the keeper, before the first worker: its filter is compiled once and inherited.
  * @vduse: the worker has a VDUSE device to talk to
+ * @connects: its backend is a server on a unix socket, to which it connects again
  * Return: 0 or -errno.
  */
-int sandbox_prepare_worker(bool vduse) VBLK_MUST_CHECK;
+int sandbox_prepare_worker(bool vduse, bool connects) VBLK_MUST_CHECK;
 
 /**
  * sandbox_enter_worker() - what the data path and its control thread need, for all threads
  *
  * When the threads and their rings exist and before anything of a driver's is looked at: no
- * process, thread, ring, file or socket can be made afterwards, no page made executable.
+ * process, thread, ring, file or socket can be made afterwards, no page made executable. But
+ * for unix sockets, where the backend is a server.
  *
  * Calls that an attacker makes and no library does (execve, ptrace, mount, ...) end the
  * process; every other that is not on the list gives ENOSYS, as on an older kernel, which

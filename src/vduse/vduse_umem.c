@@ -36,7 +36,7 @@ uint64_t vduse_umem_bytes(enum vduse_umem umem, const struct blk_params *blk, ui
 {
 	switch (umem) {
 	case VDUSE_UMEM_AUTO:
-		return blk->limits.direct ? bounce_bytes : 0;
+		return blk->limits.direct || blk->limits.remote ? bounce_bytes : 0;
 	case VDUSE_UMEM_ON:
 		return bounce_bytes;
 	case VDUSE_UMEM_OFF:

@@ -116,6 +116,27 @@ START_TEST(seg_max_fits_half_the_ring)
 }
 END_TEST
 
+START_TEST(segments_are_as_the_backend_takes_them)
+{
+	struct bdev_limits limits = plain_limits();
+	struct virtio_blk_config config;
+	struct blk_params params;
+
+	limits.max_segs = 17;
+	limits.max_seg_bytes = 65536;
+	blk_params_init(&params, &limits, 1, 256, "");
+	blk_config_fill(&params, &config);
+	ck_assert_uint_eq(le32toh(config.seg_max), 17);
+	ck_assert_uint_eq(le32toh(config.size_max), 65536);
+	limits.max_segs = 1000;
+	limits.max_seg_bytes = UINT32_MAX;
+	blk_params_init(&params, &limits, 1, 256, "");
+	blk_config_fill(&params, &config);
+	ck_assert_uint_eq(le32toh(config.seg_max), 126);
+	ck_assert_uint_eq(le32toh(config.size_max), BLK_SIZE_MAX_BYTES);
+}
+END_TEST
+
 START_TEST(serial_is_cut_and_padded)
 {
 	struct bdev_limits limits = plain_limits();
@@ -235,6 +256,7 @@ int main(void)
 
 	tcase_add_loop_test(tc, features_follow_the_limits, 0, ARRAY_SIZE(feature_cases));
 	tcase_add_loop_test(tc, seg_max_fits_half_the_ring, 0, ARRAY_SIZE(seg_max_cases));
+	tcase_add_test(tc, segments_are_as_the_backend_takes_them);
 	tcase_add_test(tc, serial_is_cut_and_padded);
 	tcase_add_test(tc, config_of_a_plain_disk);
 	tcase_add_test(tc, config_of_a_disk_that_can_everything);

@@ -64,6 +64,9 @@ static void setup(void)
 	h.bdev = (struct bdev_handover){
 		.kind = "mem",
 		.limits = { .capacity_bytes = 5ull << 40,
+			    .max_segs = 126,
+			    .max_seg_bytes = UINT32_MAX,
+			    .remote = true,
 			    .logical_block_bytes = 4096,
 			    .physical_block_bytes = 8192,
 			    .buf_align_bytes = 512,

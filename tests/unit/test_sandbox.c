@@ -45,7 +45,7 @@ static int try_in(int (*enter)(void), int (*fn)(void))
 	pid_t pid;
 	int status;
 
-	ck_assert_int_eq(sandbox_prepare_worker(true), 0);
+	ck_assert_int_eq(sandbox_prepare_worker(true, false), 0);
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
@@ -68,6 +68,18 @@ static int do_openat(void)
 static int do_socket(void)
 {
 	return outcome(socket(AF_UNIX, SOCK_DGRAM, 0));
+}
+
+static int do_socketpair(void)
+{
+	int fds[2];
+
+	return outcome(socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
+}
+
+static int do_internet_socket(void)
+{
+	return outcome(socket(AF_INET, SOCK_STREAM, 0));
 }
 
 static int do_fork(void)
@@ -252,6 +264,28 @@ START_TEST(worker_has_the_keepers_filter_as_well)
 }
 END_TEST
 
+START_TEST(worker_that_connects_has_unix_sockets_only)
+{
+	static const struct {
+		int (*fn)(void);
+		int code;
+	} calls[] = {
+		{ do_socket, EXIT_DID_IT },
+		{ do_socketpair, EXIT_DID_IT },
+		{ do_internet_socket, EXIT_OF(ENOSYS) },
+		{ do_openat, EXIT_OF(ENOSYS) },
+	};
+
+	ck_assert_int_eq(sandbox_prepare_worker(_i & 1, true), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		int status = try_in(sandbox_enter_worker, calls[i].fn);
+
+		ck_assert_msg(WIFEXITED(status), "died of signal %d", WTERMSIG(status));
+		ck_assert_int_eq(WEXITSTATUS(status), calls[i].code);
+	}
+}
+END_TEST
+
 START_TEST(unprepared_filter_is_an_error)
 {
 	ck_assert_int_eq(sandbox_enter_worker(), -EINVAL);
@@ -420,6 +454,7 @@ int main(void)
 	TCase *tc;
 
 	tc = tcase_create("unprepared");
+	tcase_add_loop_test(tc, worker_that_connects_has_unix_sockets_only, 0, 2);
 	tcase_add_test(tc, unprepared_filter_is_an_error);
 	suite_add_tcase(suite, tc);
 	/* What sanitizers do on their own is not on the list. */

@@ -1,0 +1,184 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# timeout: 900
+# The disk of another program: qemu-storage-daemon's vhost-user-blk export as the backend. What
+# it says of itself shows at the kernel's disk; a filesystem and verified I/O; worker, server and
+# both killed under load; another size; the driver unbound and bound; an upgrade; the bytes of the
+# disk are those of its image at the end.
+# shellcheck source=tests/kernel/kill.inc
+. "$(dirname -- "${BASH_SOURCE[0]}")/kill.inc"
+
+requires_cmd qemu-storage-daemon python3 jq fio
+
+dev=bridge
+image=$(make_image 64M)
+sock=$work/server.sock
+server_pid=
+kills=$(kills_of 6 60)
+
+# start_server [EXPORT_OPTION]...; any user may connect, whatever user the daemon has
+start_server()
+{
+	rm -f -- "$work/qmp"
+	(
+		umask 0
+		exec qemu-storage-daemon \
+			--blockdev "file,node-name=disk,filename=$image,discard=unmap" \
+			--export "vhost-user-blk,id=e,node-name=disk,writable=${writable:-on},num-queues=2,addr.type=unix,addr.path=$sock" \
+			--chardev "socket,id=m,path=$work/qmp,server=on,wait=off" --monitor m
+	) >"$work/server.log" 2>&1 &
+	server_pid=$!
+	wait_until 60 server_listens
+}
+
+server_listens()
+{
+	kill -0 "$server_pid" && grep -q " $sock\$" /proc/net/unix
+}
+
+end_server()
+{
+	[ -n "$server_pid" ] || return 0
+	kill "-$1" "$server_pid"
+	wait "$server_pid" 2>/dev/null || :
+	server_pid=
+	[ "$1" != KILL ] || rm -f -- "$sock"
+}
+cleanup_fn 'kill -KILL $server_pid'
+
+# qmp COMMAND ARGUMENTS
+qmp()
+{
+	python3 - "$work/qmp" "$1" "$2" <<'PYTHON'
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+f = s.makefile('rw')
+f.readline()
+for cmd, args in (('qmp_capabilities', {}), (sys.argv[2], json.loads(sys.argv[3]))):
+    f.write(json.dumps({'execute': cmd, 'arguments': args}) + '\n')
+    f.flush()
+    answer = json.loads(f.readline())
+    assert 'return' in answer, answer
+PYTHON
+}
+
+queue_dirs()
+{
+	find "/sys/block/${disk##*/}/mq" -mindepth 1 -maxdepth 1 -type d | wc -l
+}
+
+disk_is_there()
+{
+	local path
+
+	path=$(compgen -G "/sys/bus/vdpa/devices/$dev/virtio*/block/vd*") || return 1
+	disk=/dev/${path##*/}
+	[ -b "$disk" ]
+}
+
+# ---- what cannot be attached ----
+
+expect_error 1 'no such socket' vblkctl attach --name $dev "vhost-user:$sock"
+start_server
+expect_error 1 '2 queues.*--queues 2' vblkctl attach --name $dev --queues=3 "vhost-user:$sock"
+if getent passwd vblkd >/dev/null; then
+	chmod 600 "$sock"
+	expect_error 1 'no permission to connect' vblkctl attach --name $dev --queues=2 \
+		"vhost-user:$sock"
+	chmod 666 "$sock"
+fi
+check_nothing_left
+
+# ---- what it is ----
+
+attach $dev --queues=2 --serial=BRIDGE-1 "vhost-user:$sock"
+assert_eq "$(sysfs size)" 131072 "sectors"
+assert_eq "$(sysfs serial)" BRIDGE-1 "serial"
+assert_eq "$(sysfs queue/write_cache)" "write back" "cache"
+assert_eq "$(queue_dirs)" 2 "queues"
+assert_ge "$(sysfs queue/discard_max_bytes)" 4096 "discard"
+
+# ---- a filesystem, and its image ----
+
+make_tree "$work/tree"
+mkfs.ext4 -q -F "$disk"
+mounted "$disk" "$work/mnt"
+cp -a "$work/tree" "$work/mnt/"
+sync -f "$work/mnt"
+umount "$work/mnt"
+blkdiscard -o 60M -l 2M "$disk"
+detach $dev
+end_server TERM
+e2fsck -fn "$image" >"$work/fsck.log" 2>&1 || { cat "$work/fsck.log"; fail "e2fsck"; }
+mounted "$image" "$work/mnt2" loop,ro
+same_tree "$work/tree" "$work/mnt2/tree"
+umount "$work/mnt2"
+
+# ---- killed: the bridge, the server, both ----
+
+start_server
+attach $dev --queues=2 "vhost-user:$sock"
+harm worker "$kills" --delay-ms 400
+
+kill_server()
+{
+	end_server KILL
+	[ "$1" = server ] || kill -KILL "$(state $dev worker_pid)"
+	pause
+	start_server
+}
+
+more_written()
+{
+	[ "$(disk_stat "$disk" 5)" -gt "$1" ]
+}
+
+for what in server both; do
+	printf '%s: %s\n' $dev "$what"
+	start_fio
+	start_lincheck --seconds $((kills * 5)) --patience-s 150
+	killed=0
+	while kill -0 "$lin_pid" 2>/dev/null; do
+		kill_server "$what"
+		killed=$((killed + 1))
+		# Until I/O goes on.
+		wait_until 150 more_written $(($(disk_stat "$disk" 5) + 100))
+	done
+	end_lincheck
+	end_fio
+	printf '\t%d kills\n' "$killed"
+done
+
+# ---- another size ----
+
+qmp block_resize '{"node-name": "disk", "size": 134217728}'
+vblkctl resize $dev
+assert_eq "$(sysfs size)" 262144 "sectors"
+
+# ---- another driver, another program ----
+
+fill "$disk" 4M 100000000
+sync
+for round in 1 2; do
+	echo $dev >/sys/bus/vdpa/drivers/virtio_vdpa/unbind
+	echo $dev >/sys/bus/vdpa/drivers/virtio_vdpa/bind
+	wait_until 60 disk_is_there
+	head -c 4M /dev/urandom >"$work/data$round"
+	dd if="$work/data$round" of="$disk" bs=128K oflag=direct conv=notrunc status=none
+done
+vblkctl upgrade $dev
+dd if="$disk" bs=128K count=32 iflag=direct status=none | cmp - "$work/data2"
+detach $dev
+end_server TERM
+cmp -n $((4 << 20)) "$image" "$work/data2"
+
+# ---- a server that only reads ----
+
+writable=off
+start_server
+attach $dev --queues=1 "vhost-user:$sock"
+assert_eq "$(sysfs ro)" 1 "read-only"
+detach $dev
+end_server TERM
+check_nothing_left
