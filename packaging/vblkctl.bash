@@ -71,7 +71,10 @@ _vblkd_backend()
 	mem | null | fault) return ;;
 	esac
 	_vblkd_files "$1"
-	[ "${2-}" = file ] || _vblkd_words "$1" mem: null:
+	case ${2-} in
+	file | vhost-user) ;;
+	*) _vblkd_words "$1" mem: null: vhost-user: ;;
+	esac
 	[ "${#COMPREPLY[@]}" != 1 ] || [[ ${COMPREPLY[0]} != *: ]] || compopt -o nospace 2>/dev/null
 }
 

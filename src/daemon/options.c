@@ -23,7 +23,8 @@ static void print_help(void)
 	puts("       vblkd --check-config FILE...");
 	puts("Serve BACKEND as a disk (/dev/vdX) of this host, in the foreground, until SIGTERM.");
 	puts("");
-	puts("BACKEND is a regular file or block device (PATH or file:PATH), mem:SIZE or null:SIZE;");
+	puts("BACKEND is a regular file or block device (PATH or file:PATH), mem:SIZE, null:SIZE, or");
+	puts("vhost-user:PATH, the disk of a vhost-user-blk server that listens there;");
 	puts("fault:RULES:BACKEND lets requests to one of these fail, wait or hang, for tests.");
 	puts("SIZE and BYTES take K, M, G and T (powers of 1024).");
 	puts("");
