@@ -18,10 +18,8 @@ static const struct {
 	const char *scheme;
 	const struct bdev_ops *ops;
 } registry[] = {
-	{ "null", &bdev_null_ops },
-	{ "mem", &bdev_mem_ops },
-	{ "file", &bdev_uring_ops },
-	{ "vhost-user", &bdev_vhost_user_ops },
+	{ "null", &bdev_null_ops },   { "mem", &bdev_mem_ops },
+	{ "file", &bdev_uring_ops },  { "vhost-user", &bdev_vhost_user_ops },
 	{ "fault", &bdev_fault_ops },
 };
 

@@ -266,6 +266,7 @@ static int slot_show(struct vu_queue *q, struct vu_slot *slot)
 	unsigned int readable_cnt, writable_cnt;
 	int r = 0;
 
+	assert(slot->io);
 	if (!server_can(q, slot->io->op))
 		r = -EOPNOTSUPP;
 	else if (slot->io->op == BDEV_FLUSH && !has(q, VIRTIO_BLK_F_FLUSH))

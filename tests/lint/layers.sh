@@ -96,7 +96,7 @@ check_link_list()
 	local file=$1 linked other
 
 	module_of "$file"
-	linked=" $(sed 's/#.*//' "$file" | grep -oE '\bvblk_[a-z]+' | sed 's/^vblk_//' |
+	linked=" $(sed 's/#.*//' "$file" | grep -oE '\bvblk_[a-z_]+' | sed 's/^vblk_//' |
 		sort -u | tr '\n' ' ') "
 	for other in $linked; do
 		case $other in
