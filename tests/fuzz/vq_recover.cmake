@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: MIT
-vblk_fuzz_target(NAME vq_recover SOURCES fuzz_vq_recover.c LIBS vblk_virtqueue)
+vblk_fuzz_target(NAME vq_recover SOURCES fuzz_vq_recover.c fuzz_vq_recover_common.c
+	LIBS vblk_virtqueue)
