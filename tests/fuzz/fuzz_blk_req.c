@@ -174,6 +174,20 @@ static void check(const struct blk_params *params, const struct blk_req *req,
 		REQUIRE(!req->data_cnt);
 }
 
+/* Of all bytes in the buffers. */
+static uint64_t hash_of(const struct iovec *iov, unsigned int cnt)
+{
+	uint64_t hash = 0xcbf29ce484222325ull;
+
+	for (unsigned int i = 0; i < cnt; i++) {
+		const uint8_t *p = iov[i].iov_base;
+
+		for (size_t at = 0; at < iov[i].iov_len; at++)
+			hash = (hash ^ p[at]) * 0x100000001b3ull;
+	}
+	return hash;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct input in = { data, len };
@@ -182,16 +196,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	unsigned int writable_cnt = take_u8(&in) % (BUFFERS_MAX + 1);
 	struct iovec given[2 * BUFFERS_MAX], iov[2 * BUFFERS_MAX];
 	struct blk_req req;
+	uint64_t readable_hash;
 
 	take_buffers(&in, given, readable_cnt + writable_cnt);
 	fill_buffers(&in, given, readable_cnt);
 	memcpy(iov, given, sizeof(iov[0]) * (readable_cnt + writable_cnt));
 	memset(&req, 0xa5, sizeof(req));
+	readable_hash = hash_of(given, readable_cnt);
 
 	blk_req_parse(&params, iov, readable_cnt, writable_cnt, &req);
 	check(&params, &req, given, readable_cnt, writable_cnt);
 	if (req.action != BLK_ACTION_DISCARD_CHAIN)
 		*req.status_byte = req.status;
+	REQUIRE(hash_of(given, readable_cnt) == readable_hash);
 	for (unsigned int i = 0; i < readable_cnt + writable_cnt; i++)
 		free(given[i].iov_base);
 	return 0;

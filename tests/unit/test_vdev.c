@@ -254,6 +254,32 @@ START_TEST(started_queue_looks_at_its_ring_without_a_kick)
 }
 END_TEST
 
+/* Kicks for nothing: before, between and after requests. */
+START_TEST(kicks_without_a_request_are_harmless)
+{
+	struct vdev_queue_info info;
+
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	for (unsigned int i = 0; i < 100; i++) {
+		struct ring_blk_req req;
+
+		kick(0);
+		kick(1);
+		if (i % 10)
+			continue;
+		req = submit(0);
+		kick(0);
+		kick(0);
+		wait_done(0, &req);
+	}
+	stop();
+	vdev_queue_info(vdev, 0, &info);
+	ck_assert_uint_eq(info.stats.requests[BDEV_READ], 10);
+	ck_assert_uint_eq(fake_bdev_submitted_cnt(fake), 10);
+	ck_assert_uint_eq(ring_used_idx(rings[1]), 0);
+}
+END_TEST
+
 START_TEST(start_is_for_the_stopped_only)
 {
 	ck_assert_int_eq(vdev_start(vdev, conf), 0);
@@ -748,6 +774,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, started_queue_looks_at_its_ring_without_a_kick);
+	tcase_add_test(tc, kicks_without_a_request_are_harmless);
 	tcase_add_test(tc, start_is_for_the_stopped_only);
 	tcase_add_test(tc, stop_is_heard_of_even_without_a_queue_in_use);
 	tcase_add_test(tc, draining_queue_takes_nothing_and_publishes_what_ends);

@@ -46,6 +46,8 @@ static struct {
 void vq_store_hook(void)
 {
 	cut.store_cnt++;
+	if (world.ops->check_stores)
+		world.ops->check_stores();
 	if (cut.stores_left == NO_CUT)
 		return;
 	if (!cut.stores_left)

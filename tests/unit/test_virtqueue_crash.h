@@ -23,6 +23,7 @@
  * @reap: calls crash_done() for every request that was completed
  * @which: the request that was taken; checks its buffers
  * @configure: where the ring is
+ * @check_stores: looks at the ring before every store of the device; or NULL
  */
 struct crash_ring_ops {
 	const char *name;
@@ -34,6 +35,7 @@ struct crash_ring_ops {
 	void (*reap)(void);
 	unsigned int (*which)(const struct vq_chain *chain);
 	void (*configure)(struct vq_config *cfg);
+	void (*check_stores)(void);
 };
 
 struct crash_world {

@@ -35,6 +35,7 @@ static struct {
 	uint8_t *bufs;
 	void *tables[CRASH_REQS];
 	uint16_t start;
+	struct vring_packed_desc seen[CRASH_RING_MAX];
 } p;
 
 /* An address and a length of its own; the first is readable, the others writable. */
@@ -78,6 +79,7 @@ static void reset(uint64_t seed)
 	p.ring->size = sizes[seed / 2 % ARRAY_SIZE(sizes)];
 	packed_ring_set_start(p.ring, (uint16_t)(seed % p.ring->size), seed % 3);
 	p.start = packed_pos_word(p.ring->avail);
+	memcpy(p.seen, p.ring->desc, sizeof(p.seen));
 	if (!(seed & 1))
 		return;
 	rec->size = p.ring->size;
@@ -160,6 +162,24 @@ static void configure(struct vq_config *cfg)
 	cfg->base = use_base ? p.start * 0x10001u : 0x12345678;
 }
 
+static bool is_used(const struct vring_packed_desc *d)
+{
+	return !(d->flags >> VRING_PACKED_DESC_F_AVAIL & 1) ==
+	       !(d->flags >> VRING_PACKED_DESC_F_USED & 1);
+}
+
+/* Once a descriptor is marked used, only the driver changes it (s2.8.15). */
+static void check_stores(void)
+{
+	for (unsigned int i = 0; i < p.ring->size; i++) {
+		if (!memcmp(&p.seen[i], &p.ring->desc[i], sizeof(p.seen[i])))
+			continue;
+		if (is_used(&p.seen[i]) && is_used(&p.ring->desc[i]))
+			ck_abort_msg("used descriptor %u was changed", i);
+		p.seen[i] = p.ring->desc[i];
+	}
+}
+
 const struct crash_ring_ops crash_ring_packed = {
 	.name = "packed",
 	.create = create,
@@ -170,4 +190,5 @@ const struct crash_ring_ops crash_ring_packed = {
 	.reap = reap,
 	.which = which,
 	.configure = configure,
+	.check_stores = check_stores,
 };

@@ -39,10 +39,12 @@ START_TEST(no_interrupt_flag_is_obeyed)
 {
 	start(8, 0, false);
 	settle_irq(0);
+	ring_used_event_set(fx.ring, 5000); /* means nothing without EVENT_IDX */
 	fx_turn(0);
 	ck_assert(vq_publish(fx.vq));
 	ck_assert(!vq_publish(fx.vq)); /* empty batch */
 	ring_avail_flags_set(fx.ring, VRING_AVAIL_F_NO_INTERRUPT);
+	ring_used_event_set(fx.ring, 2);
 	fx_turn(0);
 	ck_assert(!vq_publish(fx.vq));
 	ring_avail_flags_set(fx.ring, 0);
@@ -113,12 +115,14 @@ START_TEST(suppressed_kicks_are_not_wanted)
 	vq_kick_suppress(fx.vq);
 	fx_make(1);
 	ck_assert(!ring_kick_wanted(fx.ring, 0, _i));
+	ck_assert_uint_eq(ring_used_flags(fx.ring), _i ? 0 : VRING_USED_F_NO_NOTIFY);
 	/* Found without a kick. */
 	ck_assert(vq_kick_enable(fx.vq));
 	ck_assert_uint_eq(fx_take(), 1);
 	ck_assert(!vq_kick_enable(fx.vq));
 	fx_make(2);
 	ck_assert(ring_kick_wanted(fx.ring, 1, _i));
+	ck_assert_uint_eq(ring_used_flags(fx.ring), 0);
 	fx_fini();
 }
 END_TEST
