@@ -173,7 +173,7 @@ static void device_push(unsigned int max)
 		uint16_t head = dev.held[i];
 
 		dev.held[i] = dev.held[--dev.held_cnt];
-		vq_push(dev.vq, head, 1);
+		vq_push(dev.vq, head, CRASH_WRITTEN);
 	}
 }
 

@@ -10,7 +10,8 @@
 #include "vblk/virtqueue/vq.h"
 
 #define CRASH_RING_MAX	  8u
-#define CRASH_REQS	  6u /* requests that a driver can have in flight */
+#define CRASH_REQS	  6u	  /* requests that a driver can have in flight */
+#define CRASH_WRITTEN	  0x5a5au /* bytes that every request is said to have written */
 #define CRASH_ARENA_IOVA  0x40000u
 #define CRASH_ARENA_BYTES 0x10000u
 

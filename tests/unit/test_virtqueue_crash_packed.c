@@ -127,6 +127,7 @@ static void reap(void)
 
 		while (req < CRASH_REQS && reqs[req].id != p.ring->order[i])
 			req++;
+		ck_assert_uint_eq(p.ring->done_bytes[p.ring->order[i]], CRASH_WRITTEN);
 		crash_done(req);
 	}
 }

@@ -70,8 +70,14 @@ static void reap(void)
 	uint16_t now = ring_used_idx(r);
 
 	ck_assert_uint_le((uint16_t)(now - r->used_idx), RING_SIZE);
-	for (; r->used_idx != now; r->used_idx++)
-		crash_done(ring_used_elem(r, r->used_idx).id);
+	for (; r->used_idx != now; r->used_idx++) {
+		struct vring_used_elem elem = ring_used_elem(r, r->used_idx);
+
+		/* Both were stored before used->idx, wherever the device died. */
+		ck_assert_uint_eq(elem.len, CRASH_WRITTEN);
+		crash_done(elem.id);
+		r->used->ring[r->used_idx % RING_SIZE].len = 0;
+	}
 }
 
 static unsigned int which(const struct vq_chain *chain)
