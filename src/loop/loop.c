@@ -188,6 +188,11 @@ static bool kernel_has_work(const struct loop *loop)
 	return flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
+bool loop_has_work(const struct loop *loop)
+{
+	return loop->stash_cnt || io_uring_cq_ready(&loop->ring) || kernel_has_work(loop);
+}
+
 static void run_event(struct loop_event ev)
 {
 	/* Requests whose result nobody wants carry no op. */

@@ -117,6 +117,7 @@ int vdev_new(const struct vdev_params *params, struct vdev **ret_vdev)
 	vdev->ops = params->ops;
 	vdev->ctx = params->ctx;
 	vdev->sched_batch = params->sched_batch;
+	vdev->poll = params->poll;
 	vdev->keep_real_time = params->keep_real_time;
 	vdev->fence_fd = params->fence_fd;
 	vdev->stuck_ms = params->stuck_ms;

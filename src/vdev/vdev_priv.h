@@ -13,6 +13,7 @@
 #include "vblk/loop/loop.h"
 #include "vblk/vdev/vdev.h"
 
+#include "vdev_poll.h"
 #include "vdev_wake.h"
 #include "vdev_watch.h"
 
@@ -76,6 +77,7 @@ struct vdev_queue {
 	struct loop loop VBLK_CACHE_ALIGNED;
 	struct vdev_wake wake;
 	struct vdev_watch watch;
+	struct vdev_poll poll;
 	struct memmap *map; /* owned reference; NULL until the first request */
 	enum vdev_queue_state state;
 	uint32_t obeyed;	 /* last word it took from @mailbox */
@@ -99,6 +101,7 @@ struct vdev {
 	const struct vdev_transport_ops *ops;
 	void *ctx;
 	bool sched_batch;
+	enum vdev_poll_mode poll;
 	bool keep_real_time;
 	int fence_fd;
 	unsigned int stuck_ms;

@@ -68,6 +68,7 @@ static int queue_setup(struct vdev_queue *q)
 	}
 	vdev_wake_init(&q->wake, &q->loop, q->kick_fd);
 	vdev_watch_init(&q->watch, &q->loop, q->vdev->stuck_ms / 2);
+	vdev_poll_init(&q->poll, q->vdev->poll);
 	r = blk_queue_new(q->vdev->blk, q->vdev->bdev, &q->loop, &q->bq);
 	if (r == 0)
 		blk_queue_set_idx(q->bq, q->idx);
@@ -291,6 +292,32 @@ static void queue_check_hold(struct vdev_queue *q)
 	blk_queue_hold(q->bq, false);
 }
 
+static bool queue_has_news(void *arg)
+{
+	struct vdev_queue *q = arg;
+
+	return vq_has_available(blk_queue_vq(q->bq)) || loop_has_work(&q->loop) ||
+	       queue_has_mail(q);
+}
+
+/*
+ * Spins for the next request or completion, kicks still suppressed. True: there is something
+ * to look at. False: enable kicks, look once more, sleep.
+ */
+static bool queue_poll(struct vdev_queue *q)
+{
+	/* On hold what is in the ring is no news. */
+	if (q->on_hold || !vdev_poll_wants(&q->poll))
+		return false;
+	/* Nobody else hands over what the turn has prepared. */
+	if (loop_poll(&q->loop) > 0)
+		return true;
+	if (!vdev_poll_spin(&q->poll, queue_has_news, q))
+		return false;
+	(void)loop_poll(&q->loop);
+	return true;
+}
+
 /*
  * One turn: all that the ring and the backend offer right now.
  * Returns true when there may be more, false when it is right to sleep (kicks
@@ -334,6 +361,8 @@ static bool queue_serve(struct vdev_queue *q)
 	queue_adapt(q, taken_cnt);
 	if (taken_cnt)
 		queue_try_finish(q);
+	if (queue_poll(q))
+		return true;
 	/* On hold it is woken when that ends, and looks at the ring then. */
 	return vq_kick_enable(vq) && !q->on_hold;
 }
@@ -406,6 +435,14 @@ static void queue_look_for_give_up(struct vdev_queue *q)
 	blk_queue_give_up(q->bq);
 }
 
+static void queue_sleep(struct vdev_queue *q)
+{
+	uint64_t begun_ns = vdev_poll_sleep_begin(&q->poll);
+
+	vdev_wake_sleep(&q->wake, blk_queue_inflight_cnt(q->bq) > 0);
+	vdev_poll_sleep_end(&q->poll, begun_ns);
+}
+
 static void queue_run(struct vdev_queue *q)
 {
 	while (q->state != VDEV_QUEUE_EXITING) {
@@ -436,7 +473,7 @@ static void queue_run(struct vdev_queue *q)
 		 * posted before it the wake-up may have been taken in already, see loop_poll().
 		 */
 		if (sleep && !queue_has_mail(q))
-			vdev_wake_sleep(&q->wake, blk_queue_inflight_cnt(q->bq) > 0);
+			queue_sleep(q);
 		queue_obey(q);
 	}
 }

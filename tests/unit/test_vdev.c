@@ -102,6 +102,7 @@ static const struct vdev_transport_ops ops = {
 };
 
 static bool keep_real_time;
+static enum vdev_poll_mode poll_mode;
 
 static int make(bool sched_batch)
 {
@@ -110,6 +111,7 @@ static int make(bool sched_batch)
 		.blk = &blk,
 		.ops = &ops,
 		.sched_batch = sched_batch,
+		.poll = poll_mode,
 		.keep_real_time = keep_real_time,
 		.fence_fd = -1,
 		.stuck_ms = stuck_ms,
@@ -159,6 +161,18 @@ static void setup(void)
 		irq_fd[i] = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
 	new_rings();
 	ck_assert_int_eq(make(true), 0);
+}
+
+static void setup_adaptive(void)
+{
+	poll_mode = VDEV_POLL_ADAPTIVE;
+	setup();
+}
+
+static void setup_polling(void)
+{
+	poll_mode = VDEV_POLL_ON;
+	setup();
 }
 
 static void pump_until(unsigned int *cnt, unsigned int want)
@@ -766,12 +780,11 @@ START_TEST(draining_ends_when_requests_are_given_up)
 }
 END_TEST
 
-int main(void)
+static TCase *new_case(const char *name, void (*set_up)(void))
 {
-	Suite *s = suite_create("vdev");
-	TCase *tc = tcase_create("vdev");
+	TCase *tc = tcase_create(name);
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, set_up, teardown);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, started_queue_looks_at_its_ring_without_a_kick);
 	tcase_add_test(tc, kicks_without_a_request_are_harmless);
@@ -795,6 +808,15 @@ int main(void)
 	tcase_add_test(tc, stuck_request_is_told_once_and_named_and_so_is_its_end);
 	tcase_add_test(tc, queue_that_drains_tells_what_it_waits_for);
 	tcase_add_test(tc, starts_and_stops_under_load_with_a_watcher);
-	suite_add_tcase(s, tc);
+	return tc;
+}
+
+int main(void)
+{
+	Suite *s = suite_create("vdev");
+
+	suite_add_tcase(s, new_case("sleeping", setup));
+	suite_add_tcase(s, new_case("adaptive", setup_adaptive));
+	suite_add_tcase(s, new_case("polling", setup_polling));
 	return run_suite(s);
 }

@@ -125,4 +125,7 @@ int loop_wait(struct loop *loop);
  */
 int loop_poll(struct loop *loop);
 
+/* Would loop_poll() find a completion? Costs no system call. */
+bool loop_has_work(const struct loop *loop);
+
 #endif

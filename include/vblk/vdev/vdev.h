@@ -72,11 +72,19 @@ struct vdev_ring {
 	struct vq_config vq;
 };
 
+/* Whether queue threads look for work by spinning; where vdev_can_poll(), elsewhere as OFF. */
+enum vdev_poll_mode {
+	VDEV_POLL_OFF,	    /* sleep at once */
+	VDEV_POLL_ADAPTIVE, /* first spin some tens of microseconds, where that has paid lately */
+	VDEV_POLL_ON,	    /* spin, until nothing has come for a second */
+};
+
 /**
  * struct vdev_params - constant facts
  * @bdev, @blk: borrowed until vdev_free()
  * @sched_batch: queue threads run under SCHED_BATCH: they let the submitter fill
  *               a batch instead of preempting it at every kick
+ * @poll: never with real-time priority
  * @keep_real_time: queue threads that inherit real time keep it for good, and not only until they
  *               have the driver's memory: the kernel's reserve of memory is theirs
  * @fence_fd: file that every queue's io_uring holds open until all its requests
@@ -94,6 +102,7 @@ struct vdev_params {
 	const struct vdev_transport_ops *ops;
 	void *ctx;
 	bool sched_batch;
+	enum vdev_poll_mode poll;
 	bool keep_real_time;
 	int fence_fd;
 	unsigned int stuck_ms;
@@ -107,6 +116,9 @@ enum vdev_state {
 };
 
 struct vdev;
+
+/* Any thread: is there a second CPU that it may run on? On a single one a spin only delays. */
+bool vdev_can_poll(void);
 
 /**
  * vdev_new() - create the queue threads with all they will ever need, and wait
