@@ -84,6 +84,7 @@ const char *device_adopt_command(const struct device *device, char *buf, size_t 
 	add_int(&text, device, "--physical-block-size", "physical_block_bytes");
 	add_string(&text, device, "--cache", "cache");
 	add_string(&text, device, "--user", "user");
+	add_string(&text, device, "--poll", "poll");
 	if (is_true(device, "read_only"))
 		add(&text, " --read-only");
 	if (is_true(device, "direct"))

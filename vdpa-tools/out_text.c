@@ -107,6 +107,7 @@ static const char *const fields[] = {
 	"",
 	"queues",
 	"queue_size",
+	"poll",
 	"features",
 	"driver_status",
 	"umem",

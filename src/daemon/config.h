@@ -11,6 +11,7 @@
 #include "vblk/blk/blk_config.h"
 #include "vblk/util/log.h"
 #include "vblk/util/parse.h"
+#include "vblk/vdev/vdev.h"
 #include "vblk/vduse/vduse_dev.h"
 
 #define CONFIG_QUEUES_DEFAULT_MAX     4u
@@ -43,6 +44,7 @@ struct vblkd_config {
 	uint32_t msg_timeout_s;
 	uint64_t bounce_bytes;
 	enum vduse_umem umem;
+	enum vdev_poll_mode poll;
 	uint32_t attach_timeout_s;
 	enum log_level log_level;
 	char user[PRIVILEGES_USER_MAX];

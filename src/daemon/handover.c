@@ -57,16 +57,17 @@ static json_t *config_json(const struct vblkd_config *config)
 	const struct bdev_params *bdev = &config->bdev;
 
 	return json_pack(
-		"{s:s, s:s, s:s, s:i, s:i, s:b, s:i, s:I, s:i, s:i, s:i, s:b, s:s, s:b, s:i, s:i, s:b, s:b, s:b, s:b}",
+		"{s:s, s:s, s:s, s:i, s:i, s:b, s:i, s:I, s:i, s:i, s:i, s:b, s:s, s:b, s:i, s:i, s:i, s:b, s:b, s:b, s:b}",
 		"name", config->name, "serial", config->serial, "backend", config->backend,
 		"queues", config->queues, "queue_size", config->queue_size, "indirect",
 		config->indirect, "msg_timeout_s", (int)config->msg_timeout_s, "bounce_bytes",
 		(json_int_t)config->bounce_bytes, "umem", (int)config->umem, "attach_timeout_s",
 		(int)config->attach_timeout_s, "log_level", (int)config->log_level, "detached",
-		config->detached, "user", config->user, "seccomp", config->seccomp,
-		"logical_block_bytes", (int)bdev->logical_block_bytes, "physical_block_bytes",
-		(int)bdev->physical_block_bytes, "read_only", bdev->read_only, "direct",
-		bdev->direct, "writethrough", bdev->writethrough, "discard", bdev->discard);
+		config->detached, "user", config->user, "seccomp", config->seccomp, "poll",
+		(int)config->poll, "logical_block_bytes", (int)bdev->logical_block_bytes,
+		"physical_block_bytes", (int)bdev->physical_block_bytes, "read_only",
+		bdev->read_only, "direct", bdev->direct, "writethrough", bdev->writethrough,
+		"discard", bdev->discard);
 }
 
 static json_t *limits_json(const struct bdev_limits *limits)
@@ -204,6 +205,19 @@ static bool get_optional_fd(const json_t *obj, const char *key, int *ret)
 	return true;
 }
 
+/* Older programs do not have it; to those that take over it changes nothing but speed. */
+static bool get_poll(const json_t *obj, struct vblkd_config *config)
+{
+	json_int_t poll;
+
+	if (!json_object_get(obj, "poll"))
+		return true;
+	if (!get_number(obj, "poll", VDEV_POLL_OFF, VDEV_POLL_ON, &poll))
+		return false;
+	config->poll = (enum vdev_poll_mode)poll;
+	return true;
+}
+
 static bool get_shape(const json_t *obj, struct vblkd_config *config)
 {
 	json_int_t queues, queue_size, umem, level;
@@ -236,7 +250,7 @@ static bool get_config(const json_t *obj, struct vblkd_config *config)
 	    !get_u32(obj, "attach_timeout_s", &config->attach_timeout_s) ||
 	    !get_bool(obj, "detached", &config->detached) ||
 	    !get_text(obj, "user", config->user, sizeof(config->user)) ||
-	    !get_bool(obj, "seccomp", &config->seccomp) ||
+	    !get_bool(obj, "seccomp", &config->seccomp) || !get_poll(obj, config) ||
 	    !get_u32(obj, "logical_block_bytes", &bdev->logical_block_bytes) ||
 	    !get_u32(obj, "physical_block_bytes", &bdev->physical_block_bytes) ||
 	    !get_bool(obj, "read_only", &bdev->read_only) ||

@@ -94,6 +94,12 @@ static void tell_user(const struct keeper *keeper)
 			 "': the daemon stays root, without its capabilities");
 }
 
+static void tell_poll(const struct vblkd_config *config)
+{
+	if (config->poll != VDEV_POLL_OFF && !vdev_can_poll())
+		log_warning("there is only one CPU to run on: queues sleep as with --poll=off");
+}
+
 static int begin(struct keeper *keeper)
 {
 	bool host_disk = keeper->door->host_disk;
@@ -105,6 +111,7 @@ static int begin(struct keeper *keeper)
 	if (r < 0)
 		return log_errno(r, "cannot give up privileges");
 	tell_user(keeper);
+	tell_poll(keeper->config);
 	r = confine(keeper->config, host_disk);
 	if (r < 0)
 		return r;

@@ -206,6 +206,20 @@ static int set_umem(struct vblkd_config *config, const char *value)
 	return 0;
 }
 
+static int set_poll(struct vblkd_config *config, const char *value)
+{
+	bool on;
+
+	if (!strcmp(value, "adaptive")) {
+		config->poll = VDEV_POLL_ADAPTIVE;
+		return 0;
+	}
+	if (parse_on_off(value, &on) < 0)
+		return -EINVAL;
+	config->poll = on ? VDEV_POLL_ON : VDEV_POLL_OFF;
+	return 0;
+}
+
 static int set_indirect(struct vblkd_config *config, const char *value)
 {
 	return parse_on_off(value, &config->indirect);
@@ -258,6 +272,8 @@ const struct option_row option_rows[] = {
 	  "memory for data in flight, kernel 6.12 and newer (default: the kernel's, 64M)" },
 	{ "umem", OPTION_EVERYWHERE, "auto|on|off", set_umem, "auto, on or off",
 	  "own the memory for data in flight (default auto: on with --direct)" },
+	{ "poll", OPTION_EVERYWHERE, "off|adaptive|on", set_poll, "off, adaptive or on",
+	  "look for requests by spinning before a queue sleeps: a CPU for latency (default off)" },
 	{ "attach-timeout", OPTION_EVERYWHERE, "SECONDS", set_attach_timeout, "5 to 3600",
 	  "report a start that takes longer as failed (default 60)" },
 	{ "user", OPTION_EVERYWHERE, "NAME", set_user, "the name of a user",

@@ -125,6 +125,19 @@ static void add_live(json_t *obj, const struct vdev *vdev)
 	json_object_set_new(obj, "per_queue", queues);
 }
 
+static const char *poll_name(enum vdev_poll_mode mode)
+{
+	switch (mode) {
+	case VDEV_POLL_OFF:
+		return "off";
+	case VDEV_POLL_ADAPTIVE:
+		return "adaptive";
+	case VDEV_POLL_ON:
+		return "on";
+	}
+	return "";
+}
+
 static void add_config(json_t *obj, const struct vblkd_config *config, const struct blk_params *blk)
 {
 	const struct bdev_limits *limits = &blk->limits;
@@ -140,6 +153,7 @@ static void add_config(json_t *obj, const struct vblkd_config *config, const str
 			    json_integer(limits->physical_block_bytes));
 	json_object_set_new(obj, "queues", json_integer(blk->queue_cnt));
 	json_object_set_new(obj, "queue_size", json_integer(blk->queue_size));
+	json_object_set_new(obj, "poll", json_string(poll_name(config->poll)));
 	json_object_set_new(obj, "read_only", json_boolean(limits->read_only));
 	json_object_set_new(obj, "cache",
 			    json_string(config->bdev.writethrough ? "writethrough" : "writeback"));

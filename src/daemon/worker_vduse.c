@@ -130,6 +130,7 @@ static int start(struct worker *worker)
 		.drain_deadline_ms = params->config->msg_timeout_s * 10 * DRAIN_SHARE_PERCENT,
 		.stuck_ms = STUCK_LOG_MS,
 		.sched_batch = true,
+		.poll = params->config->poll,
 		.keep_real_time = params->is_swap,
 		.confine = worker_confine,
 		.event = on_event,

@@ -269,6 +269,7 @@ static int dev_init(struct vduse_dev *dev, const struct vduse_dev_params *params
 		.ops = &dev_ops,
 		.ctx = dev,
 		.sched_batch = params->sched_batch,
+		.poll = params->poll,
 		.keep_real_time = params->keep_real_time,
 		/* Not free for a successor before the I/O of a killed process has ended. */
 		.fence_fd = dev->fd,

@@ -46,7 +46,7 @@ static void teardown(void)
 
 static enum options_result parse(struct vblkd_config *config, const char *const *words)
 {
-	char *argv[16] = { (char *)"vblkd" };
+	char *argv[24] = { (char *)"vblkd" };
 	int argc = 1;
 
 	for (; words[argc - 1]; argc++)
@@ -87,6 +87,8 @@ static const char *const refused[][6] = {
 	{ "--bounce-size=2G", "mem:1M" },
 	{ "--bounce-size=1048577", "mem:1M" },
 	{ "--umem=maybe", "mem:1M" },
+	{ "--poll=maybe", "mem:1M" },
+	{ "--poll", "mem:1M" },
 	{ "--log-level=loud", "mem:1M" },
 	{ "mem:12Q" },
 	{ "null:" },
@@ -119,6 +121,7 @@ START_TEST(every_option_reaches_the_configuration)
 				      "--msg-timeout=120",
 				      "--bounce-size=256M",
 				      "--umem=on",
+				      "--poll=adaptive",
 				      "mem:1M",
 				      NULL };
 	struct vblkd_config config;
@@ -136,6 +139,7 @@ START_TEST(every_option_reaches_the_configuration)
 	ck_assert_uint_eq(config.msg_timeout_s, 120);
 	ck_assert_uint_eq(config.bounce_bytes, 256u << 20);
 	ck_assert_int_eq(config.umem, VDUSE_UMEM_ON);
+	ck_assert_int_eq(config.poll, VDEV_POLL_ADAPTIVE);
 	config_fini(&config);
 }
 END_TEST

@@ -104,6 +104,7 @@ struct vduse_dev_params {
 	unsigned int stuck_ms;
 	struct stats_queue *stats;
 	bool sched_batch;
+	enum vdev_poll_mode poll;
 	bool keep_real_time;
 	int (*confine)(void *ctx);
 	void (*event)(void *ctx, enum vduse_event event, int arg);
