@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 vblk_unit_test(vdev
-	SOURCES test_vdev.c
+	SOURCES test_vdev.c test_vdev_fixture.c
 	LIBS vblk_vdev vblk_fake_ring vblk_fake_bdev)
 vblk_unit_test(vdev_wake
 	SOURCES test_vdev_wake.c
