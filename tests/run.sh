@@ -294,7 +294,7 @@ suite_lint()
 {
 	need_build_packages
 	need_packages git clang clang-tidy clang-format cppcheck shellcheck codespell mandoc \
-		zsh
+		zsh systemd
 	# Most checks need no program: they run even when the build fails.
 	built dev || :
 	run_ctest dev lint
@@ -575,7 +575,8 @@ suite_kernel()
 		return
 	fi
 	need_build_packages
-	need_packages e2fsprogs xfsprogs btrfs-progs fio dmsetup jq procps util-linux kmod passwd udev python3-minimal
+	need_packages e2fsprogs xfsprogs btrfs-progs fio dmsetup jq procps util-linux mount kmod passwd udev systemd \
+		python3-minimal qemu-system-common
 	built release "${guest_programs[@]}" || return
 	logged vm-prepare tests/vm/prepare || { fail "no guest" "$logs/vm-prepare.log"; return; }
 	while IFS= read -r name; do

@@ -30,9 +30,10 @@ static void VBLK_PRINTF(3, 4) fail(struct helper_result *res, int error, const c
 	va_end(ap);
 }
 
-static bool open_bus(struct vdpa_nl **ret_nl, struct helper_result *res)
+static bool open_bus(const struct helper_request *req, struct vdpa_nl **ret_nl,
+		     struct helper_result *res)
 {
-	int r = vdpa_nl_open(ret_nl);
+	int r = req->bus_fd < 0 ? vdpa_nl_open(ret_nl) : vdpa_nl_open_on(req->bus_fd, ret_nl);
 
 	if (r == -ENOENT)
 		fail(res, r,
@@ -117,7 +118,7 @@ static void attach(const struct helper_request *req, struct helper_result *res)
 	struct vdpa_nl *nl;
 	int r;
 
-	if (!open_bus(&nl, res))
+	if (!open_bus(req, &nl, res))
 		return;
 	r = vdpa_nl_dev_add(nl, MGMTDEV_NAME, req->name);
 	if (r < 0 && !(r == -EEXIST && req->adopt)) {
@@ -180,7 +181,7 @@ static void detach(const struct helper_request *req, struct helper_result *res)
 			return;
 		}
 	}
-	if (!open_bus(&nl, res))
+	if (!open_bus(req, &nl, res))
 		return;
 	r = vdpa_nl_dev_del(nl, req->name);
 	if (r < 0 && r != -ENODEV)
@@ -209,32 +210,47 @@ static VBLK_NORETURN void serve(const struct helper_request *req)
 	_exit(write(3, &res, sizeof(res)) == sizeof(res) ? 0 : 1);
 }
 
+/*
+ * Keep nothing of the keeper's: stuck in the kernel, this process would go on holding its locks
+ * after it. The result goes to descriptor 3, a word of the keeper's comes from 4 (@go_fd, -1 =
+ * none), the bus is 5.
+ */
+static struct helper_request keep_only(const struct helper_request *req, int out_fd, int go_fd)
+{
+	struct helper_request kept = *req;
+	/* Above all targets, so that none is overwritten. */
+	int out = fcntl(out_fd, F_DUPFD, 6);
+	int go = go_fd < 0 ? out : fcntl(go_fd, F_DUPFD, 6);
+	int bus = req->bus_fd < 0 ? out : fcntl(req->bus_fd, F_DUPFD, 6);
+
+	if (out < 0 || go < 0 || bus < 0 || dup2(out, 3) < 0 || dup2(go, 4) < 0 || dup2(bus, 5) < 0)
+		_exit(1);
+	close_range(6, UINT_MAX, 0);
+	if (req->bus_fd < 0)
+		close(5);
+	else
+		kept.bus_fd = 5;
+	if (go_fd < 0)
+		close(4);
+	return kept;
+}
+
 static VBLK_NORETURN void helper_main(const struct helper_request *req, int out_fd)
 {
-	/*
-	 * Keep nothing of the keeper's: stuck in the kernel, this process would
-	 * go on holding its locks after it.
-	 */
-	if (dup2(out_fd, 3) < 0)
-		_exit(1);
-	close_range(4, UINT_MAX, 0);
-	serve(req);
+	const struct helper_request kept = keep_only(req, out_fd, -1);
+
+	serve(&kept);
 }
 
 static VBLK_NORETURN void wait_and_attach(const struct helper_request *req, int out_fd, int go_fd)
 {
+	const struct helper_request kept = keep_only(req, out_fd, go_fd);
 	char word;
 
-	/* Above both targets, so that neither overwrites the other. */
-	out_fd = fcntl(out_fd, F_DUPFD, 5);
-	go_fd = fcntl(go_fd, F_DUPFD, 5);
-	if (out_fd < 0 || go_fd < 0 || dup2(out_fd, 3) < 0 || dup2(go_fd, 4) < 0)
-		_exit(1);
-	close_range(5, UINT_MAX, 0);
 	if (privileges_drop_attach_helper() < 0 || read(4, &word, 1) != 1)
 		_exit(1);
 	close(4);
-	serve(req);
+	serve(&kept);
 }
 
 int helper_prepare(const struct helper_request *req, int out_fd, int *ret_go_fd, pid_t *ret_pid)

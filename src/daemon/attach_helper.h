@@ -27,6 +27,7 @@ enum helper_op {
  * @uid: whose the node of an attached disk shall be
  * @adopt: it is no error when the device is on the bus already
  * @force: detach without claiming the disk first
+ * @bus_fd: socket to the vdpa bus, -1 = made by the helper
  * @rotational: what the disk's queue should say
  */
 struct helper_request {
@@ -36,6 +37,7 @@ struct helper_request {
 	bool adopt;
 	bool force;
 	bool rotational;
+	int bus_fd;
 };
 
 /**

@@ -15,7 +15,7 @@
 #include "vblk/util/math.h"
 #include "vblk/vdev/vdev.h"
 
-#define FIXED_FDS_CNT 6u
+#define FIXED_FDS_CNT 7u
 #define FDS_MAX	      (FIXED_FDS_CNT + BDEV_HANDOVER_FDS_MAX)
 
 static int invalid(char why[BDEV_WHY_MAX], const char *what)
@@ -27,8 +27,8 @@ static int invalid(char why[BDEV_WHY_MAX], const char *what)
 /* All descriptors of the record, to treat them alike. Return: how many. */
 static unsigned int list_fds(const struct handover *h, int ret_fds[FDS_MAX])
 {
-	const int fixed[FIXED_FDS_CNT] = { h->run_dir_fd, h->lock_fd, h->ctl_fd,
-					   h->listen_fd,  h->link_fd, h->umem_fd };
+	const int fixed[FIXED_FDS_CNT] = { h->run_dir_fd, h->lock_fd, h->ctl_fd, h->listen_fd,
+					   h->link_fd,	  h->umem_fd, h->bus_fd };
 	unsigned int cnt = 0;
 
 	for (unsigned int i = 0; i < FIXED_FDS_CNT; i++)
@@ -102,13 +102,13 @@ static json_t *bdev_json(const struct bdev_handover *bdev)
 static json_t *record_json(const struct handover *h)
 {
 	return json_pack(
-		"{s:i, s:s, s:s, s:o, s:o, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:s, s:I, s:b, s:b}",
+		"{s:i, s:s, s:s, s:o, s:o, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:s, s:I, s:b, s:b}",
 		"vblkd_handover", HANDOVER_FORMAT, "version", h->version, "program", h->program,
 		"config", config_json(&h->config), "bdev", bdev_json(&h->bdev), "run_dir",
 		h->run_dir, "run_dir_fd", h->run_dir_fd, "lock_fd", h->lock_fd, "ctl_fd", h->ctl_fd,
-		"listen_fd", h->listen_fd, "umem_fd", h->umem_fd, "link_fd", h->link_fd,
-		"link_version", (int)h->link_version, "worker_pid", (int)h->worker_pid, "restarts",
-		(int)h->restarts, "upgrades", (int)h->upgrades, "started_at",
+		"listen_fd", h->listen_fd, "umem_fd", h->umem_fd, "bus_fd", h->bus_fd, "link_fd",
+		h->link_fd, "link_version", (int)h->link_version, "worker_pid", (int)h->worker_pid,
+		"restarts", (int)h->restarts, "upgrades", (int)h->upgrades, "started_at",
 		(json_int_t)h->started_at, "disk", h->disk, "bounce_bytes",
 		(json_int_t)h->bounce_bytes, "created", h->created, "adopted", h->adopted);
 }
@@ -357,6 +357,7 @@ static bool get_record(const json_t *obj, struct handover *h)
 	       get_fd(obj, "ctl_fd", &h->ctl_fd) && get_fd(obj, "listen_fd", &h->listen_fd) &&
 	       get_fd(obj, "link_fd", &h->link_fd) &&
 	       get_optional_fd(obj, "umem_fd", &h->umem_fd) &&
+	       get_optional_fd(obj, "bus_fd", &h->bus_fd) &&
 	       get_u64(obj, "bounce_bytes", &h->bounce_bytes) &&
 	       get_bool(obj, "created", &h->created) && get_bool(obj, "adopted", &h->adopted) &&
 	       get_process(obj, h) && get_config(json_object_get(obj, "config"), &h->config) &&

@@ -31,6 +31,7 @@
  * @version: of the program that wrote it
  * @program: path from which the next upgrade starts its program
  * @umem_fd: memory of the device, -1 = none
+ * @bus_fd: socket to the vdpa bus, -1 = none
  * @link_fd, @link_version: to the worker, and the form of its messages
  * @config: handover_fini() frees what it owns
  */
@@ -45,6 +46,7 @@ struct handover {
 	int ctl_fd;
 	int listen_fd;
 	int umem_fd;
+	int bus_fd;
 	int link_fd;
 	unsigned int link_version;
 	pid_t worker_pid;

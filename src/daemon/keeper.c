@@ -5,9 +5,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "bus.h"
 #include "keeper_internal.h"
 #include "privileges.h"
 #include "sandbox.h"
@@ -66,20 +68,20 @@ static int add_sources(struct keeper *keeper)
 }
 
 /* After the last privilege is gone, as the kernel asks. */
-static int confine(const struct vblkd_config *config, bool host_disk)
+static int confine(const struct keeper *keeper, bool host_disk)
 {
-	bool connects = bdev_is_connected(config->bdev.spec);
-
+	bool connects = bdev_is_connected(keeper->config->bdev.spec);
 	int r;
 
-	if (!config->seccomp) {
+	if (!keeper->config->seccomp) {
 		log_warning(
 			"system calls are not restricted (--seccomp=off), which is for debugging only");
 		return 0;
 	}
 	if (!sandbox_is_built())
 		return 0;
-	r = sandbox_enter_keeper();
+	/* Filters pile up, and one of the program before refuses the same. */
+	r = keeper->upgrades ? 0 : sandbox_enter_keeper();
 	if (r >= 0)
 		r = sandbox_prepare_worker(host_disk, connects);
 	if (r < 0)
@@ -112,7 +114,7 @@ static int begin(struct keeper *keeper)
 		return log_errno(r, "cannot give up privileges");
 	tell_user(keeper);
 	tell_poll(keeper->config);
-	r = confine(keeper->config, host_disk);
+	r = confine(keeper, host_disk);
 	if (r < 0)
 		return r;
 	if (host_disk && privileges_lock_memory() < 0)
@@ -120,6 +122,8 @@ static int begin(struct keeper *keeper)
 			"cannot lock the keeper in memory: no worker can be restarted while memory waits for this disk");
 	(void)signal(SIGPIPE, SIG_IGN);
 	r = add_sources(keeper);
+	if (r >= 0)
+		r = keeper_start_watchdog(keeper);
 	if (r < 0)
 		return log_errno(r, "cannot set up the event loop");
 	keeper_watch_swaps(keeper);
@@ -144,6 +148,7 @@ static void init(struct keeper *keeper, const struct vblkd_config *config, char 
 		.log_level = config->log_level,
 		.ctl_fd = -1,
 		.listen_fd = -1,
+		.bus_fd = -1,
 		.umem_fd = -1,
 		.link_fd = -1,
 		.attach_go_fd = -1,
@@ -160,6 +165,9 @@ int keeper_run(const struct vblkd_config *config, char **argv)
 	int r;
 
 	init(&keeper, config, argv);
+	/* The modes of what we make are those that vblkd(8) tells, whoever starts us. */
+	(void)umask(0007);
+	keeper.bus_fd = bus_find();
 	keeper.started_at = time(NULL);
 	find_program(&keeper);
 	r = keeper.door->setup(&keeper);

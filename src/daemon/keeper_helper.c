@@ -134,6 +134,7 @@ static struct helper_request make_request(const struct keeper *keeper, enum help
 		.adopt = keeper->adopted,
 		.force = force,
 		.rotational = keeper->blk.limits.rotational,
+		.bus_fd = keeper->bus_fd,
 	};
 }
 

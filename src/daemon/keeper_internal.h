@@ -2,9 +2,9 @@
 /*
  * Shared by the keeper's files: keeper.c (the process), keeper_setup.c (run directory,
  * backend), keeper_resize.c, keeper_worker.c (when one is started), keeper_link.c (the
- * worker process and its socket), keeper_upgrade.c and keeper_resume.c (both sides of an
- * exec). What is done with a VDUSE device alone: keeper_vduse.c (create, take over,
- * remove), keeper_attach.c, keeper_detach.c, keeper_helper.c (the process that does these).
+ * worker process and its socket), keeper_watchdog.c, keeper_upgrade.c and keeper_resume.c
+ * (both sides of an exec). What is done with a VDUSE device alone: keeper_vduse.c (create, take
+ * over, remove), keeper_attach.c, keeper_detach.c, keeper_helper.c (the process that does these).
  * Each has its part of the state machine; a function that logs says so.
  */
 #ifndef VBLKD_KEEPER_INTERNAL_H
@@ -96,6 +96,7 @@ extern const struct keeper_door keeper_door_vduse;
  * @user: as which the keeper and its workers run
  * @attach_pid, @attach_go_fd: the helper that attaches, while it waits for its word; 0, -1
  * @predecessor_ended: what it had open may be so for another moment
+ * @bus_fd: socket to the vdpa bus that systemd gave us, -1 = helpers make their own
  * @umem_fd: memory of the device, which a new worker finds allocated; -1 = none
  * @adopted: the VDUSE device was there: a predecessor died
  * @event_fd: of @event, which does not tell a child
@@ -115,6 +116,9 @@ extern const struct keeper_door keeper_door_vduse;
  * @trial_fd: what the program on trial writes
  * @retired_pid: worker of the replaced program that has let go of the device and ends, 0 = none
  * @busy_since_ns: a new worker waits for a dead one's I/O since then, 0 = none does
+ * @serving: the worker has said so, and was not told to end
+ * @watchdog_us: how often we are looked at, 0 = not; @watchdog_pinged: the worker owes an
+ *         answer, @watchdog_told: as was logged
  * @worker_failures: workers in a row that died before they served, SIGKILL aside
  */
 struct keeper {
@@ -129,6 +133,7 @@ struct keeper {
 	int ctl_fd;
 	int listen_fd;
 	uint64_t bounce_bytes;
+	int bus_fd;
 	int umem_fd;
 	bool created;
 	bool adopted;
@@ -165,6 +170,11 @@ struct keeper {
 	sd_event_source *retired_source;
 	sd_event_source *link_source;
 	sd_event_source *restart_source;
+	bool serving;
+	bool watchdog_pinged;
+	bool watchdog_told;
+	uint64_t watchdog_us;
+	sd_event_source *watchdog_source;
 
 	pid_t attach_pid;
 	int attach_go_fd;
@@ -254,6 +264,11 @@ void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed);
 /* keeper_swap.c */
 /* Looks now and whenever the host's swaps change; logs what is news. */
 void keeper_watch_swaps(struct keeper *keeper);
+
+/* keeper_watchdog.c */
+/* Where systemd asks for signs of life. Return: 0 or -errno. */
+int keeper_start_watchdog(struct keeper *keeper) VBLK_MUST_CHECK;
+void keeper_on_pong(struct keeper *keeper);
 
 /* keeper_upgrade.c: in the program that is replaced */
 void keeper_on_upgrade_asked(struct keeper *keeper);

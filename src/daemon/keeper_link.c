@@ -12,6 +12,7 @@
 #include "status_json.h"
 #include "vblk/util/log.h"
 #include "worker.h"
+#include "worker_mark.h"
 
 static const char *const state_names[] = {
 	[KEEPER_STARTING] = "starting",	  [KEEPER_ATTACHING] = "attaching",
@@ -68,6 +69,8 @@ void keeper_drop_link(struct keeper *keeper)
 	if (keeper->link_fd >= 0)
 		close(keeper->link_fd);
 	keeper->link_fd = -1;
+	keeper->serving = false;
+	keeper->watchdog_pinged = false;
 }
 
 /* Ours and, inherited or handed over, that of workers and programs to come. */
@@ -99,6 +102,8 @@ static int on_link(sd_event_source *source, int fd, uint32_t revents VBLK_UNUSED
 			keeper_on_released(keeper);
 		else if (msg.type == LINK_LOG_LEVEL)
 			on_log_level(keeper, msg.number);
+		else if (msg.type == LINK_PING)
+			keeper_on_pong(keeper);
 		if (keeper->link_fd != fd)
 			return 0;
 	}
@@ -155,7 +160,16 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int door_fd, int lin
 		.started_at = keeper->started_at,
 		.upgrades = keeper->upgrades,
 	};
+	int r;
 
+	r = worker_mark(keeper->dir.fd);
+	if (r < 0) {
+		log_errno(r, "cannot mark the worker process");
+		_exit(EXIT_FAILURE);
+	}
+	/* Whoever looked for the mark before this moment waits for our end. */
+	if (getppid() != keeper_pid)
+		_exit(EXIT_FAILURE);
 	/*
 	 * The lock must go when the keeper goes; an attach helper's result and
 	 * the control node are none of the worker's business.
@@ -165,6 +179,8 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int door_fd, int lin
 	if (keeper->ctl_fd >= 0)
 		close(keeper->ctl_fd);
 	close(keeper->link_fd);
+	if (keeper->bus_fd >= 0)
+		close(keeper->bus_fd);
 	/* One epoll instance: a worker could take the keeper's sources off it. */
 	close(keeper->event_fd);
 	if (keeper->helper_fd >= 0)

@@ -66,6 +66,7 @@ int keeper_resume(struct keeper *keeper, const struct handover *handover)
 	keeper->ctl_fd = h->ctl_fd;
 	keeper->listen_fd = h->listen_fd;
 	keeper->umem_fd = h->umem_fd;
+	keeper->bus_fd = h->bus_fd;
 	keeper->link_fd = h->link_fd;
 	keeper->bounce_bytes = h->bounce_bytes;
 	keeper->created = h->created;

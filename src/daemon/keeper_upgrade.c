@@ -53,6 +53,7 @@ static int fill_record(const struct keeper *keeper, struct handover *ret_record)
 		.ctl_fd = keeper->ctl_fd,
 		.listen_fd = keeper->listen_fd,
 		.umem_fd = keeper->umem_fd,
+		.bus_fd = keeper->bus_fd,
 		.link_fd = keeper->link_fd,
 		.link_version = LINK_VERSION,
 		.worker_pid = keeper->worker_pid,

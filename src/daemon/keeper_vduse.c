@@ -12,13 +12,13 @@
 #include <unistd.h>
 
 #include "vblk/host/host_module.h"
-#include "vblk/host/host_process.h"
 #include "vblk/host/host_vdpa.h"
 #include "vblk/util/cleanup.h"
 #include "vblk/util/clock.h"
 #include "vblk/util/log.h"
 #include "vblk/vduse/vduse_ctl.h"
 #include "vblk/vduse/vduse_dev.h"
+#include "worker_mark.h"
 
 /* Kernels without the knob have this size. */
 #define BOUNCE_BYTES_DEFAULT (64ull << 20)
@@ -43,19 +43,19 @@ static int check_host(void)
 
 /*
  * A worker whose keeper died serves on and keeps the device open. Killing it
- * loses nothing: its successor finishes what it had in flight. Who it is tells
- * the open device alone: a keeper may die before it could note a worker.
+ * loses nothing: its successor finishes what it had in flight.
  */
 static void kill_leftover_worker(pid_t pid, void *ctx)
 {
-	const char *node = ctx;
+	const struct keeper *keeper = ctx;
 	struct pollfd pfd = { .events = POLLIN };
 	_cleanup_close_ int pidfd = pidfd_open(pid, 0);
 
 	/* Looked at again, since the number may be somebody else's by now. */
-	if (pidfd < 0 || !host_process_holds("", pid, node))
+	if (pidfd < 0 || !worker_is_marked(keeper->dir.fd, pid))
 		return;
 	log_notice("ending the worker (pid %d) of a dead keeper", (int)pid);
+	/* It is of our user, or of root, and no capability is needed for either. */
 	(void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
 	/* Its lock on the backend goes with it, unless it hangs in the kernel. */
 	pfd.fd = pidfd;
@@ -106,10 +106,11 @@ static int end_predecessor(struct keeper *keeper)
 		return 0;
 	privileges_begin_as(&keeper->user);
 	r = inflight_file_check(keeper->dir.fd, keeper->config, device_id(keeper), why);
+	if (r == 0)
+		worker_each_marked(keeper->dir.fd, kill_leftover_worker, keeper);
 	privileges_end_as(&keeper->user);
 	if (r < 0)
 		return cannot_adopt(keeper, r, why);
-	host_process_each_holder("", path, kill_leftover_worker, path);
 	keeper->predecessor_ended = true;
 	return 0;
 }

@@ -25,6 +25,7 @@ void keeper_on_serving(struct keeper *keeper)
 	/* Said before it was told to end. */
 	if (keeper->upgrade == UPGRADE_RETIRE)
 		return;
+	keeper->serving = true;
 	keeper->worker_failures = 0;
 	if (keeper->given_up)
 		keeper_send_give_up(keeper);

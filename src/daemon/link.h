@@ -37,6 +37,8 @@ enum link_type {
 	/* worker to keeper */
 	LINK_RELEASED, /* retired: the device can be opened by a successor; the exit takes longer */
 	LINK_LOG_LEVEL, /* @number: enum log_level from now on */
+	/* keeper to worker: answer with the same; a worker that does not know it is never asked */
+	LINK_PING,
 };
 
 struct link_msg {

@@ -10,6 +10,7 @@
  *   rotational  empty; it is there when seeks of the backend take time (for udev)
  *   inflight    record of requests in flight, see inflight_file.h
  *   stats       counters, see stats_file.h
+ *   worker      locked by workers, see worker_mark.h
  */
 #ifndef VBLKD_RUN_DIR_H
 #define VBLKD_RUN_DIR_H
@@ -20,6 +21,8 @@
 #include <sys/types.h>
 
 #include "vblk/util/compiler.h"
+
+#define WORKER_MARK_NAME "worker"
 
 /**
  * struct run_dir - the directory, locked

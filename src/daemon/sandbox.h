@@ -45,8 +45,7 @@ int sandbox_enter_worker(void) VBLK_MUST_CHECK;
  * sandbox_enter_keeper() - all but what neither it nor a program that it becomes can need
  *
  * It forks, makes sockets and executes the new program in an upgrade, whose calls nobody
- * knows yet, so this is a list of what is refused (EPERM). In a process that has a filter
- * (an upgraded keeper) it does nothing: they would pile up.
+ * knows yet, so this is a list of what is refused (EPERM).
  */
 int sandbox_enter_keeper(void) VBLK_MUST_CHECK;
 

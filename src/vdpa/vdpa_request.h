@@ -8,8 +8,9 @@
 
 #include "vblk/vdpa/vdpa_nl.h"
 
-/* As vdpa_nl_open(), for any generic netlink family: tests use one that every kernel has. */
-int vdpa_nl_open_family(const char *family, struct vdpa_nl **ret_nl) VBLK_MUST_CHECK;
+/* As vdpa_nl_open(), for any generic netlink family: tests use one that every kernel has.
+ * @fd: as for vdpa_nl_open_on(), -1 = make one. */
+int vdpa_nl_open_family(const char *family, int fd, struct vdpa_nl **ret_nl) VBLK_MUST_CHECK;
 
 /* Return: an owned message with its headers; NULL without memory. */
 struct nl_msg *vdpa_request_new(const struct vdpa_nl *nl, uint8_t cmd, int flags);

@@ -66,7 +66,7 @@ check()
 	check_process "$worker" $NONE "2 2"
 	assert_eq "$(holds "$keeper")" \
 		"/dev/null /dev/vduse/control /proc/swaps $RUN_DIR/$1 $RUN_DIR/$1/lock $image " "files of the keeper"
-	assert_eq "$(holds "$worker")" "/dev/null /dev/vduse/$1 $image " "files of the worker"
+	assert_eq "$(holds "$worker")" "/dev/null /dev/vduse/$1 $RUN_DIR/$1/worker $image " "files of the worker"
 	assert_eq "$(stat -c '%a %u %g' "$RUN_DIR/$1" "$RUN_DIR/$1"/{control,state.json,inflight,lock} |
 		tr '\n' ' ')" "750 $uid $gid 660 $uid $gid 640 $uid $gid 600 $uid $gid 600 $uid $gid " \
 		"modes and owners of the run directory, socket, state, record, lock"

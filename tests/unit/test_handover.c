@@ -39,6 +39,7 @@ static void setup(void)
 		.ctl_fd = must(open("/dev/null", O_RDWR | O_CLOEXEC)),
 		.listen_fd = pair[0],
 		.umem_fd = must(memfd_create("umem", MFD_CLOEXEC)),
+		.bus_fd = must(open("/dev/null", O_RDWR | O_CLOEXEC)),
 		.link_fd = pair[1],
 		.link_version = 7,
 		.worker_pid = 4711,
@@ -86,7 +87,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-	const int fds[] = { h.umem_fd,	 h.run_dir_fd, h.lock_fd,     h.ctl_fd,
+	const int fds[] = { h.umem_fd,	 h.run_dir_fd, h.lock_fd,     h.ctl_fd,	    h.bus_fd,
 			    h.listen_fd, h.link_fd,    h.bdev.fds[0], h.bdev.fds[1] };
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
@@ -154,6 +155,7 @@ START_TEST(everything_arrives)
 	ck_assert_int_eq(got.listen_fd, h.listen_fd);
 	ck_assert_int_eq(got.link_fd, h.link_fd);
 	ck_assert_int_eq(got.umem_fd, h.umem_fd);
+	ck_assert_int_eq(got.bus_fd, h.bus_fd);
 	ck_assert_uint_eq(got.link_version, 7);
 	ck_assert_int_eq(got.worker_pid, 4711);
 	ck_assert_uint_eq(got.restarts, 3);

@@ -12,6 +12,7 @@
 #include <netlink/msg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* A message under construction; the bytes are exactly those of the wire. */
@@ -251,7 +252,7 @@ static struct vdpa_nl *open_nlctrl(void)
 {
 	struct vdpa_nl *nl = NULL;
 
-	ck_assert_int_eq(vdpa_nl_open_family("nlctrl", &nl), 0);
+	ck_assert_int_eq(vdpa_nl_open_family("nlctrl", -1, &nl), 0);
 	return nl;
 }
 
@@ -301,6 +302,58 @@ START_TEST(kernel_answers_are_taken_to_their_end)
 			 0);
 	ck_assert_int_eq(cnt, 1);
 	vdpa_nl_close(nl);
+}
+END_TEST
+
+/* A question that its asker did not live to see the answer of. */
+static void ask_and_forget(int fd)
+{
+	const struct {
+		struct nlmsghdr nlh;
+		struct genlmsghdr genl;
+	} question = {
+		.nlh = { .nlmsg_len = sizeof(question),
+			 .nlmsg_type = GENL_ID_CTRL,
+			 .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+			 .nlmsg_seq = 7 },
+		.genl = { .cmd = CTRL_CMD_GETFAMILY, .version = 1 },
+	};
+
+	ck_assert_int_eq(send(fd, &question, sizeof(question), 0), (int)sizeof(question));
+}
+
+START_TEST(socket_with_answers_to_others_is_used)
+{
+	const struct sockaddr_nl any = { .nl_family = AF_NETLINK };
+	struct vdpa_nl *nl;
+	int fd, cnt = 0;
+
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
+	ck_assert_int_eq(bind(fd, (const struct sockaddr *)&any, sizeof(any)), 0);
+	ask_and_forget(fd);
+	ck_assert_int_eq(vdpa_nl_open_family("nlctrl", fd, &nl), 0);
+	ask_and_forget(fd);
+	ck_assert_int_eq(request(nl, CTRL_CMD_GETFAMILY, NLM_F_ACK, "nlctrl", accept_reply, &cnt),
+			 0);
+	ck_assert_int_eq(cnt, 1);
+	vdpa_nl_close(nl);
+	/* It stays, for the next one. */
+	ck_assert_int_eq(vdpa_nl_open_family("nlctrl", fd, &nl), 0);
+	ck_assert_int_eq(request(nl, CTRL_CMD_GETFAMILY, NLM_F_ACK, "no-such", NULL, NULL),
+			 -ENOENT);
+	vdpa_nl_close(nl);
+	close(fd);
+}
+END_TEST
+
+START_TEST(what_is_no_socket_is_refused)
+{
+	struct vdpa_nl *nl = NULL;
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	ck_assert_int_lt(vdpa_nl_open_on(fd, &nl), 0);
+	ck_assert_ptr_null(nl);
+	close(fd);
 }
 END_TEST
 
@@ -360,6 +413,8 @@ int main(void)
 	tcase_add_test(tc, libnl_codes_become_errnos);
 	tcase_add_test(tc, open_without_the_module_says_enoent);
 	tcase_add_test(tc, kernel_answers_are_taken_to_their_end);
+	tcase_add_test(tc, socket_with_answers_to_others_is_used);
+	tcase_add_test(tc, what_is_no_socket_is_refused);
 	tcase_add_test(tc, sockets_are_not_inherited);
 	tcase_add_test(tc, names_are_sent_with_their_nul_and_checked);
 	tcase_add_test(tc, close_accepts_null);

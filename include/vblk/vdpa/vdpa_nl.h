@@ -27,6 +27,11 @@ struct vdpa_nl;
  *         network namespace; -ENOMEM; other -errno of the socket.
  */
 int vdpa_nl_open(struct vdpa_nl **ret_nl) VBLK_MUST_CHECK;
+/*
+ * The same on a bound socket of generic netlink (borrowed), from whatever network namespace. It
+ * may have been used before, also by a process that did not live to see its answer.
+ */
+int vdpa_nl_open_on(int fd, struct vdpa_nl **ret_nl) VBLK_MUST_CHECK;
 void vdpa_nl_close(struct vdpa_nl *nl);
 
 /**
