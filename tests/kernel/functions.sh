@@ -213,6 +213,12 @@ state()
 	jq -r ".$2" "$RUN_DIR/$1/state.json"
 }
 
+# is_ready NAME: for wait_until, which looks again
+is_ready()
+{
+	[ "$(state "$1" state)" = ready ]
+}
+
 # sysfs PATH: an attribute of $disk, as in sysfs queue/write_cache
 sysfs()
 {

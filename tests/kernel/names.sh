@@ -37,6 +37,12 @@ owner()
 	stat -c %U "$1"
 }
 
+# has_owner_of_device NAME: its disk
+has_owner_of_device()
+{
+	[ "$(owner "/dev/vduse/$1")" = "$(owner "$disk")" ]
+}
+
 first=$(make_image 16M first.img)
 second=$(make_image 16M second.img)
 attach one --queues=1 --serial=SER-1 "$first"
@@ -84,14 +90,14 @@ wait_until 30 test -b /dev/vblkd/two
 udevadm settle
 disk=$(readlink -f /dev/vblkd/two)
 wait_until 30 is_tuned 0
-wait_until 30 test "$(owner /dev/vduse/two)" = "$(owner "$disk")"
+wait_until 30 has_owner_of_device two
 
 # So it knows that it is mounted, of its own and not of vblkctl, when it is told to end.
 mkfs.ext4 -q -F "${disk}"
 mounted "$disk" "$work/mnt"
 keeper=$(state two pid)
 kill -TERM "$keeper"
-wait_until 30 test "$(state two state)" = ready
+wait_until 30 is_ready two
 not pid_is_gone "$keeper" || fail "the disk was taken from under its filesystem"
 touch "$work/mnt/file"
 umount "$work/mnt"

@@ -139,7 +139,7 @@ fi
 # For debugging: nothing is filtered, and it is said.
 vblkd --name priv --queues=2 --seccomp=off "$image" 2>"$work/log" &
 wait_until 30 test -e "$RUN_DIR/priv/state.json"
-wait_until 30 test "$(state priv state)" = ready
+wait_until 60 is_ready priv
 user=${users[0]}
 uid=$(id -u "$user")
 gid=$(id -g "$user")
