@@ -358,10 +358,12 @@ first()
 	head -c 8M /dev/urandom >/srv/db/precious
 	cksum </srv/db/precious >/var/lib/vblkd/cksum
 	under_load
+	# From here on this is stopped like all else, and the guest ends by itself.
+	trap '' TERM
+	trap - EXIT
 	printf '<1>reboot now\n' >/dev/kmsg
 	systemctl reboot
-	trap '' TERM
-	sleep infinity
+	exit 0
 }
 
 second()
@@ -400,8 +402,10 @@ run()
 check_image()
 {
 	debugfs -R "dump /$1 $work/$1" "$work/drive.img" 2>/dev/null
-	not dumpe2fs -h "$work/$1" 2>/dev/null | grep -q needs_recovery ||
+	if dumpe2fs -h "$work/$1" 2>/dev/null | grep -q needs_recovery; then
+		tail -n 80 "$work/log/console.log"
 		fail "$1 was not unmounted"
+	fi
 	e2fsck -fn "$work/$1" || fail "$1 needs repair"
 }
 
