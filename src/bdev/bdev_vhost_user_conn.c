@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -20,6 +19,7 @@
 #include "vblk/util/clock.h"
 #include "vblk/util/le.h"
 #include "vblk/util/math.h"
+#include "vblk/util/thread.h"
 
 #define CONN_STACK_BYTES (128u * 1024u)
 /* A server that is asked for the first time may still be ending what another client left. */
@@ -412,26 +412,6 @@ static void *conn_main(void *arg)
 
 /* ---- joining and leaving, by queue threads ---- */
 
-static int conn_thread_new(struct vu_conn *conn)
-{
-	sigset_t all, old;
-	pthread_attr_t attr;
-	int r;
-
-	r = -pthread_attr_init(&attr);
-	if (r < 0)
-		return r;
-	r = -pthread_attr_setstacksize(&attr, CONN_STACK_BYTES);
-	if (r == 0) {
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &old);
-		r = -pthread_create(&conn->thread, &attr, conn_main, conn);
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-	}
-	pthread_attr_destroy(&attr);
-	return r;
-}
-
 static void conn_free(struct vu_conn *conn)
 {
 	vu_mem_fini(&conn->mem);
@@ -479,7 +459,7 @@ static int conn_new(struct vu_bdev *dev, unsigned int depth, struct vu_conn **re
 	if (conn->area_fd < 0)
 		r = conn->area_fd;
 	if (r == 0)
-		r = conn_thread_new(conn);
+		r = thread_start(&conn->thread, CONN_STACK_BYTES, conn_main, conn);
 	if (r < 0) {
 		conn_free(conn);
 		return r;

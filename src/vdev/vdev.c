@@ -3,12 +3,12 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "vblk/util/thread.h"
 #include "vdev_priv.h"
 
 #define QUEUE_STACK_BYTES (256u * 1024u)
@@ -33,24 +33,8 @@ static void vdev_post(struct vdev_queue *q, enum vdev_verb verb)
 
 static int vdev_thread_new(struct vdev_queue *q)
 {
-	sigset_t all, old;
-	pthread_attr_t attr;
-	int r;
+	int r = thread_start(&q->thread, QUEUE_STACK_BYTES, vdev_queue_main, q);
 
-	r = -pthread_attr_init(&attr);
-	if (r < 0)
-		return r;
-	r = -pthread_attr_setstacksize(&attr, QUEUE_STACK_BYTES);
-	if (r == 0) {
-		/* Inherited: signals are the control thread's affair. */
-		sigfillset(&all);
-		/* But a fault on memory of the driver's is its own; see memguard.h. */
-		sigdelset(&all, SIGBUS);
-		pthread_sigmask(SIG_SETMASK, &all, &old);
-		r = -pthread_create(&q->thread, &attr, vdev_queue_main, q);
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-	}
-	pthread_attr_destroy(&attr);
 	if (r < 0)
 		return r;
 	q->thread_exists = true;
