@@ -101,21 +101,10 @@ mount_id()
 	findmnt -nro ID "$1"
 }
 
-io_count()
-{
-	awk '{ print $1 + $5 }' "/sys/block/${disk##*/}/stat"
-}
-
-has_moved()
-{
-	[ "$(io_count)" -gt "$seen" ]
-}
-
 # I/O goes on, and nobody has seen an error, or the filesystem vanish.
 under_load()
 {
-	seen=$(io_count)
-	wait_until 60 has_moved
+	io_goes_on
 	has load.service ActiveState active || fail "the load has ended: $(journalctl -n 20 -u load)"
 	assert_eq "$(mount_id /srv/db)" "$mount_id" "the mount of /srv/db"
 }

@@ -213,6 +213,24 @@ state()
 	jq -r ".$2" "$RUN_DIR/$1/state.json"
 }
 
+# io_count: requests that $disk has finished
+io_count()
+{
+	awk '{ print $1 + $5 }' "/sys/block/${disk##*/}/stat"
+}
+
+io_has_moved()
+{
+	[ "$(io_count)" -gt "$io_seen" ]
+}
+
+# io_goes_on: waits until $disk has finished one more
+io_goes_on()
+{
+	io_seen=$(io_count)
+	wait_until 60 io_has_moved
+}
+
 # is_ready NAME: for wait_until, which looks again
 is_ready()
 {

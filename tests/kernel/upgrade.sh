@@ -34,22 +34,6 @@ newer=$(printf '%s' "$version" | sed 's/^./9/')
 sed "s/${version//./\\.}/$newer/g" "$bin/vblkd" >"$work/vblkd.newer"
 chmod 755 -- "$work/vblkd.newer"
 
-io_count()
-{
-	awk '{ print $1 + $5 }' "/sys/block/${disk##*/}/stat"
-}
-
-has_moved()
-{
-	[ "$(io_count)" -gt "$seen" ]
-}
-
-under_load()
-{
-	seen=$(io_count)
-	wait_until 60 has_moved
-}
-
 start_fio()
 {
 	fio --name=up --filename="$disk" --ioengine=libaio --direct=1 --iodepth=16 --size=8M \
@@ -58,13 +42,13 @@ start_fio()
 		>"$work/fio.log" 2>&1 &
 	fio_pid=$!
 	cleanup_fn "kill $fio_pid 2>/dev/null"
-	under_load
+	io_goes_on
 }
 
 # Stops at the end of its time; what it has seen until then must be right.
 end_fio()
 {
-	under_load
+	io_goes_on
 	kill -0 "$fio_pid" || { cat "$work/fio.log"; fail "fio has ended"; }
 	kill -INT "$fio_pid"
 	wait "$fio_pid" || :
@@ -97,9 +81,9 @@ gap()
 		--size=8M --time_based --runtime=600 --output-format=json \
 		>"$work/gap.json" 2>/dev/null &
 	pid=$!
-	under_load
+	io_goes_on
 	"$@" >/dev/null
-	under_load
+	io_goes_on
 	kill -INT $pid
 	wait $pid || :
 	sed -n '/^{/,$p' "$work/gap.json" |
@@ -152,7 +136,7 @@ for i in 1 2; do
 	assert_eq "$(state up node)" "$node" "node"
 	assert_eq "$(state up restarts)" 0 "restarts"
 	assert_eq "$(state up upgrades)" $i "upgrades"
-	under_load
+	io_goes_on
 done
 vblkctl show up | grep -q "^version: $version$" || fail "show does not tell the version"
 
@@ -167,7 +151,7 @@ refused()
 	assert_eq "$(state up worker_pid)" "$worker" "the worker's pid"
 	assert_eq "$(find /proc/[0-9]*/fd -lname "$RUN_DIR/up/lock" 2>/dev/null | wc -l)" 1 \
 		"processes with the lock"
-	under_load
+	io_goes_on
 }
 
 # script LINE: as the new program
@@ -263,7 +247,7 @@ kill_in_upgrade()
 		wait_until 10 pid_is_gone "$keeper"
 		wait_until 30 vblkctl attach --name up --queues=2 "$image"
 	fi
-	under_load
+	io_goes_on
 	kill $upgrade 2>/dev/null || :
 	wait $upgrade || :
 	printf 'killed %s after %d ms: %s\n' "$1" "$2" "$(tail -n 1 "$work/upgrade.log")"

@@ -74,22 +74,6 @@ removal_refused()
 
 # ---- load ----
 
-io_count()
-{
-	awk '{ print $1 + $5 }' "/sys/block/${disk##*/}/stat"
-}
-
-has_moved()
-{
-	[ "$(io_count)" -gt "$seen" ]
-}
-
-under_load()
-{
-	seen=$(io_count)
-	wait_until 60 has_moved
-}
-
 start_fio()
 {
 	fio --name=up --filename="$disk" --ioengine=libaio --direct=1 --iodepth=16 --size=8M \
@@ -98,12 +82,12 @@ start_fio()
 		>"$work/fio.log" 2>&1 &
 	fio_pid=$!
 	cleanup_fn "kill $fio_pid 2>/dev/null"
-	under_load
+	io_goes_on
 }
 
 end_fio()
 {
-	under_load
+	io_goes_on
 	kill -0 "$fio_pid" || { cat "$work/fio.log"; fail "fio has ended"; }
 	kill -INT "$fio_pid"
 	wait "$fio_pid" || :
@@ -136,7 +120,7 @@ worker=$(state db worker_pid)
 start_fio
 
 install_package new
-under_load
+io_goes_on
 version=$(vblkctl show db | sed -n 's/^version: //p')
 assert_eq "$version" "$(vblkd --version | sed 's/^vblkd //')" "version of the device"
 if [ "$kind" = deb ]; then
@@ -153,14 +137,14 @@ if [ "$kind" = deb ]; then
 	install_package broken
 	grep -q "^vblkd: device 'db' still runs the old program" "$work/install.log" ||
 		fail "nothing told of a device that was not upgraded"
-	under_load
+	io_goes_on
 	assert_eq "$(state db pid) $(state db upgrades)" "$keeper 1" "the daemon"
 	install_package new
 	assert_eq "$(state db upgrades)" 2 "upgrades"
 fi
 
 removal_refused "^vblkd: device 'db' \($disk.*vblkctl detach db$"
-under_load
+io_goes_on
 end_fio
 removal_refused "^vblkd: device 'db' \($disk"
 mkfs.ext4 -q "$disk"
