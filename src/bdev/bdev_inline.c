@@ -76,3 +76,16 @@ uint64_t uring_inline_try(struct uring_queue *q, const struct bdev_io *io)
 	/* Other errors and the end of the file: io_uring will find and report them. */
 	return n > 0 ? (uint64_t)n : 0;
 }
+
+/*
+ * XFS refuses a write when it would change the time of the file, which is once a tick. Those behind
+ * it would be refused as well, as the kernel's worker then has the file's lock; and where it works
+ * on writes of one file it does so one by one.
+ */
+bool uring_inline_is_passing(const struct uring_queue *q, const struct bdev_io *io)
+{
+	const struct inline_verdict *v = &q->inline_verdict[uring_io_is_write(io)];
+
+	return uring_io_is_write(io) && !q->dev->is_block && v->refused_cnt &&
+	       v->refused_cnt < REFUSALS_FREE;
+}

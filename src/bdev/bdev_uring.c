@@ -407,21 +407,61 @@ static bool may_try_inline(const struct uring_bdev *dev, const struct bdev_io *i
 	return dev->is_ram_fs || !uring_rw_flags(dev, uring_io_is_write(io));
 }
 
-static void data_start(struct uring_slot *slot)
+static void data_start_cached(struct uring_slot *slot);
+
+static void hold(struct uring_slot *slot)
+{
+	struct uring_queue *q = slot->q;
+
+	slot->next_waiting = NULL;
+	if (q->held_first)
+		q->held_last->next_waiting = slot;
+	else
+		q->held_first = slot;
+	q->held_last = slot;
+}
+
+/* Those behind it can be done at once now, or the next one is refused. */
+static void refused_done(struct uring_xfer *x, int result)
+{
+	struct uring_queue *q = x->slot->q;
+
+	q->write_is_refused = false;
+	data_done(x, result);
+	while (q->held_first && !q->write_is_refused) {
+		struct uring_slot *slot = q->held_first;
+
+		q->held_first = slot->next_waiting;
+		data_start_cached(slot);
+	}
+}
+
+static void data_start_cached(struct uring_slot *slot)
 {
 	struct uring_queue *q = slot->q;
 	uint64_t done_bytes = 0;
 
-	if (q->dev->base.limits.direct) {
-		data_start_direct(slot);
-		return;
-	}
 	if (may_try_inline(q->dev, slot->io))
 		done_bytes = uring_inline_try(q, slot->io);
-	if (done_bytes >= slot->io->len_bytes)
+	if (done_bytes >= slot->io->len_bytes) {
 		uring_slot_end(slot, 0);
+		return;
+	}
+	data_start_plain(slot, done_bytes);
+	if (done_bytes || !uring_inline_is_passing(q, slot->io))
+		return;
+	q->write_is_refused = true;
+	slot->xfers[0].done = refused_done;
+}
+
+static void data_start(struct uring_slot *slot)
+{
+	if (slot->q->dev->base.limits.direct)
+		data_start_direct(slot);
+	else if (slot->q->write_is_refused && uring_io_is_write(slot->io))
+		hold(slot);
 	else
-		data_start_plain(slot, done_bytes);
+		data_start_cached(slot);
 }
 
 static void uring_submit(struct bdev_queue *bq, struct bdev_io *io)

@@ -129,8 +129,11 @@ struct uring_queue {
 	int file_idx, range_file_idx; /* as registered files, < 0 = not */
 	bool file_registered;
 	struct inline_verdict inline_verdict[2]; /* [is_write] */
-	unsigned int zero_refused;		 /* mask of 1 << enum zero_method */
-	struct offload *offload;		 /* NULL when never needed */
+	bool write_is_refused; /* one is with the ring for that; until it ends the others are held
+				*/
+	struct uring_slot *held_first, *held_last;
+	unsigned int zero_refused; /* mask of 1 << enum zero_method */
+	struct offload *offload;   /* NULL when never needed */
 	char *zero_buf;
 
 	unsigned int issued_cnt; /* transfers that the kernel has */
@@ -200,6 +203,8 @@ void uring_xfer_start_buf(struct uring_xfer *x, struct uring_slot *slot, bool is
 
 /* Bytes read or written without sleeping; 0 when it was not possible or not tried. */
 uint64_t uring_inline_try(struct uring_queue *q, const struct bdev_io *io);
+/* After an attempt that brought nothing: would the next one bring more once this I/O has ended? */
+bool uring_inline_is_passing(const struct uring_queue *q, const struct bdev_io *io);
 
 /* --- bdev_fixed.c --- */
 

@@ -361,6 +361,62 @@ START_TEST(inline_refusals_in_a_row_make_attempts_rare)
 }
 END_TEST
 
+static struct fx_io *begin_write(unsigned int slot_idx)
+{
+	static const struct iovec iov = { buf, 4096 };
+
+	return fx_begin(&fx, slot_idx, BDEV_WRITE, 4096, 4096, &iov, 1);
+}
+
+START_TEST(writes_behind_a_refused_one_are_held_until_it_ends)
+{
+	struct iovec iov = { buf, 4096 };
+	struct fx_io *refused, *held[2], *read;
+
+	start_buffered();
+	refused = begin_write(0);
+	held[0] = begin_write(1);
+	held[1] = begin_write(2);
+	ck_assert_int_eq(fake_rw_calls, 1);
+	ck_assert_uint_eq(prepared_cnt(), 1);
+	fake_rw_result = 4096;
+	read = fx_begin(&fx, 3, BDEV_READ, 0, 4096, &iov, 1);
+	ck_assert_int_eq(read->done_cnt, 1);
+	ck_assert_int_eq(held[0]->done_cnt + held[1]->done_cnt, 0);
+	answer(4096);
+	ck_assert_int_eq(refused->done_cnt, 1);
+	ck_assert_int_eq(held[0]->done_cnt, 1);
+	ck_assert_int_eq(held[1]->done_cnt, 1);
+	ck_assert_int_eq(fake_rw_calls, 4);
+	/* And so are those to come. */
+	ck_assert_int_eq(begin_write(4)->done_cnt, 1);
+	stop();
+}
+END_TEST
+
+START_TEST(writes_are_not_held_when_one_after_the_other_is_refused)
+{
+	struct fx_io *ios[8];
+	unsigned int done_cnt = 0;
+
+	start_buffered();
+	for (unsigned int i = 0; i < ARRAY_SIZE(ios); i++)
+		ios[i] = begin_write(i);
+	/* Each that ends lets one more be refused, until it is enough. */
+	for (unsigned int i = 1; i < 4; i++) {
+		ck_assert_uint_eq(prepared_cnt(), i);
+		answer(i == 2 ? -EIO : 4096);
+	}
+	ck_assert_uint_eq(prepared_cnt(), ARRAY_SIZE(ios));
+	ck_assert_int_eq(fake_rw_calls, 4);
+	for (unsigned int i = 0; i < ARRAY_SIZE(ios); i++)
+		done_cnt += (unsigned int)ios[i]->done_cnt;
+	ck_assert_uint_eq(done_cnt, 3);
+	ck_assert_int_eq(ios[1]->result, -EIO);
+	stop();
+}
+END_TEST
+
 START_TEST(inline_part_is_completed_through_the_ring)
 {
 	struct iovec iov = { buf, 4096 };
@@ -438,6 +494,8 @@ int main(void)
 	tcase_add_test(tc, discard_errors_reach_the_caller_once);
 	tcase_add_test(tc, inline_refused_for_good_is_never_tried_again_in_that_direction);
 	tcase_add_test(tc, inline_refusals_in_a_row_make_attempts_rare);
+	tcase_add_test(tc, writes_behind_a_refused_one_are_held_until_it_ends);
+	tcase_add_test(tc, writes_are_not_held_when_one_after_the_other_is_refused);
 	tcase_add_test(tc, inline_part_is_completed_through_the_ring);
 	tcase_add_test(tc, direct_refusal_of_alignment_goes_through_aligned_memory);
 	suite_add_tcase(s, tc);
