@@ -464,11 +464,13 @@ static void serve(struct fake_vhu *srv)
 static void *server_main(void *arg)
 {
 	struct fake_vhu *srv = arg;
-	struct pollfd fds[2] = { { srv->listen_fd, POLLIN, 0 }, { srv->stop_fd, POLLIN, 0 } };
+	struct pollfd fds[2];
 	uint64_t cnt;
 
 	pthread_mutex_lock(&srv->lock);
 	while (srv->listen_fd >= 0) {
+		fds[0] = (struct pollfd){ srv->listen_fd, POLLIN, 0 };
+		fds[1] = (struct pollfd){ srv->stop_fd, POLLIN, 0 };
 		pthread_mutex_unlock(&srv->lock);
 		MUST(poll(fds, 2, -1) > 0);
 		pthread_mutex_lock(&srv->lock);
