@@ -131,6 +131,22 @@ START_TEST(written_data_is_in_the_file_and_reads_back)
 }
 END_TEST
 
+/* Its owner is who tests. Where the file system keeps no access times this proves nothing. */
+START_TEST(reads_are_no_access_to_the_image)
+{
+	const struct timespec times[2] = { { .tv_sec = 1000000 }, { .tv_nsec = UTIME_NOW } };
+	struct stat st;
+
+	if (!start(&variants[_i]))
+		return;
+	ck_assert_int_eq(futimens(check_fd, times), 0);
+	ck_assert_int_eq(fx_rw(&fx, BDEV_READ, 0, out, BUF_BYTES), 0);
+	ck_assert_int_eq(fstat(check_fd, &st), 0);
+	ck_assert_int_eq(st.st_atime, times[0].tv_sec);
+	stop();
+}
+END_TEST
+
 /* Buffers of 512 bytes at odd addresses: O_DIRECT takes none of them. */
 START_TEST(misaligned_buffers_work_at_depth)
 {
@@ -470,6 +486,7 @@ int main(void)
 	fx_skip_without_uring();
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, written_data_is_in_the_file_and_reads_back, 0, cnt);
+	tcase_add_loop_test(tc, reads_are_no_access_to_the_image, 0, cnt);
 	tcase_add_loop_test(tc, misaligned_buffers_work_at_depth, 0, cnt);
 	tcase_add_loop_test(tc, deeper_queue_than_the_kernel_is_given, 0, cnt);
 	tcase_add_loop_test(tc, long_misaligned_request_goes_in_chunks, 0, cnt);
