@@ -47,6 +47,7 @@ all_suites=(build unit lint asan tsan fuzz package kernel)
 
 long=
 fuzz_seconds=
+deadline_s=100000
 suites=()
 declare -A filters=()	# suite -> names, one a line
 
@@ -503,6 +504,15 @@ emulator_failed()
 	grep -q 'Oops: int3' "$out/console.log" 2>/dev/null
 }
 
+# seconds_left LIMIT: no more than until the deadline, and enough to say so
+seconds_left()
+{
+	local left=$((deadline_s - SECONDS))
+
+	[ "$left" -gt 10 ] || left=10
+	echo $((left < $1 ? left : $1))
+}
+
 # guest_boot GROUP NAME...: the exit code of tests/vm/run
 guest_boot()
 {
@@ -517,7 +527,7 @@ guest_boot()
 		options+=(--mem 400 --drive "$out/disk.img")
 		;;
 	esac
-	VBLKD_LONG=$long tests/vm/run --smp 2 --mem 4096 --timeout "$limit" --out "$out" \
+	VBLKD_LONG=$long tests/vm/run --smp 2 --mem 4096 --timeout "$(seconds_left "$limit")" --out "$out" \
 		--log "$out" --no-scan "${options[@]}" -- \
 		bash tests/kernel/in-guest "$@" </dev/null
 }
@@ -530,7 +540,7 @@ run_on_host()
 	for name; do
 		rc=0
 		VBLKD_LONG=$long VBLKD_BIN_DIR=$build/release/bin logged "kernel-$name" \
-			bash "tests/kernel/$name.sh" || rc=$?
+			timeout "$(seconds_left 36000)" bash "tests/kernel/$name.sh" || rc=$?
 		case $rc in
 		0) pass ;;
 		77) skip "$name" "$(sed -n 's/^skip: //p' "$logs/kernel-$name.log" | tail -n 1)" ;;
@@ -641,9 +651,9 @@ parse_options()
 		--help | -h) print_help; exit 0 ;;
 		--list) print_list; exit 0 ;;
 		--long) long=1 ;;
-		--fuzz-seconds)
-			[[ ${2-} =~ ^[1-9][0-9]*$ ]] || die_usage "--fuzz-seconds needs a number"
-			fuzz_seconds=$2
+		--fuzz-seconds | --deadline)
+			[[ ${2-} =~ ^[1-9][0-9]*$ ]] || die_usage "$1 needs a number"
+			[ "$1" = --deadline ] && deadline_s=$2 || fuzz_seconds=$2
 			shift
 			;;
 		-*) die_usage "unknown option '$1'" ;;
@@ -652,7 +662,7 @@ parse_options()
 		shift
 	done
 	[ ${#suites[@]} -gt 0 ] || suites=("${all_suites[@]}")
-	[ -n "$fuzz_seconds" ] || fuzz_seconds=$([ -n "$long" ] && echo 600 || echo 60)
+	[ -n "$fuzz_seconds" ] || fuzz_seconds=$([ -n "$long" ] && echo 600 || echo 30)
 }
 
 run_suite()
