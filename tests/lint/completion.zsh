@@ -52,9 +52,9 @@ bindkey "^I" note-words
 # await FILE: its output would fill the terminal, hence it is read meanwhile
 await()
 {
-	local out i
+	local out end=$((SECONDS + 60))
 
-	for ((i = 0; i < 1000; i++)); do
+	while [[ $SECONDS -lt $end ]]; do
 		[[ ! -e $1 ]] || return 0
 		zpty -r shell out || zselect -t 1
 	done
