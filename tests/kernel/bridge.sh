@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# timeout: 900
+# timeout: 450
 # The disk of another program: qemu-storage-daemon's vhost-user-blk export as the backend. What
 # it says of itself shows at the kernel's disk; a filesystem and verified I/O; worker, server and
 # both killed under load; another size; the driver unbound and bound; an upgrade; the bytes of the

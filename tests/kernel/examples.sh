@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# timeout: 900
+# timeout: 450
 # Each example of README.md and of the man pages is run, and prints what the page says; those that
 # are not are in examples.skip with the reason.
 # shellcheck source=tests/kernel/functions.sh

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# timeout: 1500
+# timeout: 700
 # group: low-memory
 # Swap on the disk itself, and a program that uses more memory than the machine
 # has: it ends with every page right, also when the worker is killed meanwhile.
