@@ -21,6 +21,7 @@
  * @taken_ns: when it was taken from the ring
  * @iov: array of the queue's, exchanged with spare_iov at each pop
  * @range_idx: the range that is with the backend
+ * @flushing: none is: the flush that makes them durable is
  */
 struct blk_slot {
 	struct bdev_io io;
@@ -30,6 +31,7 @@ struct blk_slot {
 	struct iovec *iov;
 	uint16_t head;
 	unsigned int range_idx;
+	bool flushing;
 	struct blk_req req;
 };
 
@@ -59,6 +61,7 @@ struct blk_queue {
 	bool fresh_map;
 	bool on_hold;
 	bool given_up;
+	bool write_through; /* relaxed: any thread writes it */
 	struct blk_account account;
 	struct stats_queue *own_stats;
 };
@@ -164,6 +167,12 @@ void blk_queue_set_map(struct blk_queue *q, const struct memmap *map)
 	q->account.inline_cnt = 0;
 }
 
+void blk_queue_set_write_through(struct blk_queue *q, bool on)
+{
+	__atomic_store_n(&q->write_through, on && q->params->limits.volatile_cache,
+			 __ATOMIC_RELAXED);
+}
+
 void blk_queue_hold(struct blk_queue *q, bool on_hold)
 {
 	q->on_hold = on_hold;
@@ -253,6 +262,30 @@ static void slot_account(struct blk_slot *slot, uint8_t status)
 		slot_trace_end(slot, status);
 }
 
+/* Asked at the end of a request, so a change meets those in flight as well. */
+static bool slot_must_flush(const struct blk_slot *slot)
+{
+	enum bdev_op op = slot->req.op;
+
+	return __atomic_load_n(&slot->q->write_through, __ATOMIC_RELAXED) && !slot->flushing &&
+	       op != BDEV_READ && op != BDEV_FLUSH;
+}
+
+static void slot_submit_flush(struct blk_slot *slot)
+{
+	struct bdev_io *io = &slot->io;
+
+	slot->flushing = true;
+	__atomic_store_n(&io->op, BDEV_FLUSH, __ATOMIC_RELEASE);
+	io->flags = 0;
+	__atomic_store_n(&io->offset_bytes, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&io->len_bytes, 0, __ATOMIC_RELEASE);
+	io->iov_cnt = 0;
+	slot->q->submitted = true;
+	slot_show(slot);
+	bdev_submit(slot->q->bq, io);
+}
+
 /*
  * Ranges run one after the other, since a request has one status and the first error ends
  * it. With a backend that completes inside submit this recurses, at most BLK_RANGES_MAX deep.
@@ -268,6 +301,10 @@ static void slot_io_done(struct bdev_io *io, int result)
 		slot_submit_range(slot);
 		return;
 	}
+	if (status == VIRTIO_BLK_S_OK && slot_must_flush(slot)) {
+		slot_submit_flush(slot);
+		return;
+	}
 	slot_account(slot, status);
 	/* After an error the content of data buffers is unknown: claim none of it. */
 	slot_push_status(slot, status, status == VIRTIO_BLK_S_OK ? slot->req.written_bytes : 0);
@@ -280,6 +317,7 @@ static struct blk_slot *slot_of_chain(struct blk_queue *q, const struct vq_chain
 	q->spare_iov = slot->iov;
 	slot->iov = chain->iov;
 	slot->range_idx = 0;
+	slot->flushing = false;
 	return slot;
 }
 

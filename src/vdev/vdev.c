@@ -31,6 +31,19 @@ static void vdev_post(struct vdev_queue *q, enum vdev_verb verb)
 	vdev_signal(q->kick_fd);
 }
 
+static void on_signal(int sig VBLK_UNUSED)
+{
+}
+
+/* Without SA_RESTART: that calls are interrupted is all it is for. */
+static void vdev_catch_signal(void)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+
+	sigemptyset(&action.sa_mask);
+	(void)sigaction(VDEV_SIGNAL, &action, NULL);
+}
+
 static int vdev_thread_new(struct vdev_queue *q)
 {
 	int r = thread_start(&q->thread, QUEUE_STACK_BYTES, vdev_queue_main, q);
@@ -107,6 +120,7 @@ int vdev_new(const struct vdev_params *params, struct vdev **ret_vdev)
 	vdev->stuck_ms = params->stuck_ms;
 	vdev->stats = params->stats;
 	vdev->queue_cnt = params->blk->queue_cnt;
+	vdev_catch_signal();
 	vdev->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = vdev->event_fd < 0 ? -errno : 0;
 	for (i = 0; r == 0 && i < vdev->queue_cnt; i++)
@@ -129,8 +143,10 @@ void vdev_free(struct vdev *vdev)
 	if (!vdev)
 		return;
 	assert(vdev->state == VDEV_STOPPED && !vdev->given_up);
-	for (i = 0; i < vdev->queue_cnt; i++)
+	for (i = 0; i < vdev->queue_cnt; i++) {
+		assert(!vdev->queues[i] || !vdev->queues[i]->started);
 		vdev_queue_exit(vdev->queues[i]);
+	}
 	for (i = 0; i < vdev->queue_cnt; i++)
 		vdev_queue_free(vdev->queues[i]);
 	if (vdev->event_fd >= 0)
@@ -138,13 +154,14 @@ void vdev_free(struct vdev *vdev)
 	free(vdev);
 }
 
-static unsigned int vdev_recovering_cnt(const struct vdev *vdev, const struct vdev_ring *rings)
+static bool vdev_has_started_queue(const struct vdev *vdev)
 {
-	unsigned int i, cnt = 0;
+	unsigned int i;
 
 	for (i = 0; i < vdev->queue_cnt; i++)
-		cnt += rings[i].enabled && rings[i].vq.recover;
-	return cnt;
+		if (vdev->queues[i]->started)
+			return true;
+	return false;
 }
 
 int vdev_start(struct vdev *vdev, const struct vdev_ring *rings)
@@ -153,10 +170,12 @@ int vdev_start(struct vdev *vdev, const struct vdev_ring *rings)
 
 	if (vdev->given_up)
 		return -ESHUTDOWN;
-	if (vdev->state != VDEV_STOPPED)
+	if (vdev->state != VDEV_STOPPED || vdev_has_started_queue(vdev))
 		return -EBUSY;
-	/* Relaxed: each queue sees it with its RUN. */
-	__atomic_store_n(&vdev->redoing_cnt, vdev_recovering_cnt(vdev, rings), __ATOMIC_RELAXED);
+	vdev_forget_redo(vdev);
+	for (i = 0; i < vdev->queue_cnt; i++)
+		if (rings[i].enabled && rings[i].vq.recover)
+			vdev_expect_redo(vdev, i);
 	for (i = 0; i < vdev->queue_cnt; i++) {
 		struct vdev_queue *q = vdev->queues[i];
 
@@ -182,6 +201,81 @@ void vdev_stop(struct vdev *vdev)
 	vdev->state = VDEV_DRAINING;
 	/* Without a started queue nobody else would make it readable. */
 	vdev_signal(vdev->event_fd);
+}
+
+int vdev_queue_start(struct vdev *vdev, unsigned int idx, const struct vdev_ring *ring)
+{
+	struct vdev_queue *q = vdev->queues[idx];
+
+	if (vdev->given_up)
+		return -ESHUTDOWN;
+	if (vdev->state != VDEV_STOPPED || q->started)
+		return -EBUSY;
+	q->ring = *ring;
+	q->started = true;
+	vdev_post(q, VDEV_VERB_RUN);
+	return 0;
+}
+
+void vdev_queue_stop(struct vdev *vdev, unsigned int idx, enum vdev_stop how)
+{
+	struct vdev_queue *q = vdev->queues[idx];
+
+	if (!q->started || (q->posted & VDEV_VERB_MASK) != VDEV_VERB_RUN)
+		return;
+	vdev_post(q, how == VDEV_STOP_REDONE ? VDEV_VERB_FINISH : VDEV_VERB_STOP);
+}
+
+bool vdev_queue_is_idle(const struct vdev *vdev, unsigned int idx)
+{
+	return !vdev->queues[idx]->started;
+}
+
+void vdev_expect_redo(struct vdev *vdev, unsigned int idx)
+{
+	struct vdev_queue *q = vdev->queues[idx];
+
+	if (q->redoing)
+		return;
+	q->redoing = true;
+	/* Relaxed: each queue sees it with its RUN. */
+	__atomic_fetch_add(&vdev->redoing_cnt, 1, __ATOMIC_RELAXED);
+}
+
+void vdev_forget_redo(struct vdev *vdev)
+{
+	unsigned int i;
+
+	for (i = 0; i < vdev->queue_cnt; i++)
+		vdev->queues[i]->redoing = false;
+	__atomic_store_n(&vdev->redoing_cnt, 0, __ATOMIC_RELAXED);
+}
+
+bool vdev_queue_is_expected(const struct vdev *vdev, unsigned int idx)
+{
+	return vdev_queue_is_idle(vdev, idx) && vdev->queues[idx]->redoing;
+}
+
+void vdev_queue_interrupt(struct vdev *vdev, unsigned int idx)
+{
+	(void)pthread_kill(vdev->queues[idx]->thread, VDEV_SIGNAL);
+}
+
+void vdev_queue_remind(struct vdev *vdev, unsigned int idx)
+{
+	struct vdev_queue *q = vdev->queues[idx];
+
+	/* Pairs with queue_remind(): what the transport did before is seen there. */
+	__atomic_store_n(&q->remind, true, __ATOMIC_RELEASE);
+	vdev_signal(q->kick_fd);
+}
+
+void vdev_set_write_through(struct vdev *vdev, bool on)
+{
+	unsigned int i;
+
+	for (i = 0; i < vdev->queue_cnt; i++)
+		blk_queue_set_write_through(vdev->queues[i]->bq, on);
 }
 
 void vdev_give_up(struct vdev *vdev)
@@ -230,18 +324,35 @@ static void vdev_hear_queue(struct vdev *vdev, struct vdev_queue *q)
 		vdev_hear_stuck(vdev, q);
 }
 
+/* It was told to stop and has: all of the driver's is let go. */
+static bool vdev_queue_has_stopped(const struct vdev_queue *q)
+{
+	/* Pairs with queue_finish(). */
+	return q->started && __atomic_load_n(&q->acked, __ATOMIC_ACQUIRE) == q->posted;
+}
+
 static bool vdev_is_drained(struct vdev *vdev)
+{
+	unsigned int i;
+
+	for (i = 0; i < vdev->queue_cnt; i++)
+		if (vdev->queues[i]->started && !vdev_queue_has_stopped(vdev->queues[i]))
+			return false;
+	return true;
+}
+
+static void vdev_tell_stopped_queues(struct vdev *vdev)
 {
 	unsigned int i;
 
 	for (i = 0; i < vdev->queue_cnt; i++) {
 		struct vdev_queue *q = vdev->queues[i];
 
-		/* Pairs with queue_finish(). */
-		if (q->started && __atomic_load_n(&q->acked, __ATOMIC_ACQUIRE) != q->posted)
-			return false;
+		if (!vdev_queue_has_stopped(q))
+			continue;
+		q->started = false;
+		vdev->ops->queue_stopped(vdev->ctx, i);
 	}
-	return true;
 }
 
 void vdev_handle_events(struct vdev *vdev)
@@ -255,6 +366,8 @@ void vdev_handle_events(struct vdev *vdev)
 	(void)n;
 	for (i = 0; i < vdev->queue_cnt; i++)
 		vdev_hear_queue(vdev, vdev->queues[i]);
+	if (vdev->state == VDEV_STOPPED)
+		vdev_tell_stopped_queues(vdev);
 	if (vdev->state != VDEV_DRAINING || !vdev_is_drained(vdev))
 		return;
 	for (i = 0; i < vdev->queue_cnt; i++)
@@ -277,6 +390,7 @@ void vdev_queue_info(const struct vdev *vdev, unsigned int idx, struct vdev_queu
 		.draining = __atomic_load_n(&q->seen_draining, __ATOMIC_RELAXED),
 		.fault = (enum vq_fault)__atomic_load_n(&q->seen_fault, __ATOMIC_RELAXED),
 		.last_avail_idx = __atomic_load_n(&q->seen_last_avail_idx, __ATOMIC_RELAXED),
+		.base = __atomic_load_n(&q->seen_base, __ATOMIC_RELAXED),
 		.thread_id = q->thread_id,
 	};
 	stats_copy(blk_queue_stats(q->bq), &ret_info->stats);

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
 
 #include "vblk/loop/loop.h"
 #include "vblk/vdev/vdev.h"
@@ -22,9 +23,14 @@ enum vdev_verb {
 	VDEV_VERB_STOP,
 	VDEV_VERB_RUN,
 	VDEV_VERB_EXIT,
+	VDEV_VERB_FINISH, /* as STOP, after what a predecessor left; of a RUN not obeyed so far, too
+			   */
 };
 #define VDEV_VERB_BITS 2u
 #define VDEV_VERB_MASK ((1u << VDEV_VERB_BITS) - 1u)
+
+/* Means nothing, but a system call that the queue thread waits in ends with EINTR. */
+#define VDEV_SIGNAL SIGURG
 
 /* What a queue thread has to tell, bits of vdev_queue.reports. */
 #define VDEV_REPORT_BROKEN 1u
@@ -56,11 +62,14 @@ struct vdev_queue {
 	bool started;	 /* a RUN was posted and its STOP has not been acknowledged */
 	bool told_stuck; /* what ops->queue_stuck() heard last */
 
-	/* Control thread writes while the queue is idle, the queue thread reads after RUN. */
+	/* Control thread writes while the queue is idle, the queue thread uses after RUN. */
 	struct vdev_ring ring;
+	bool redoing; /* counts in vdev.redoing_cnt */
 
 	/* Control thread stores (release: @ring), queue thread loads (acquire). */
 	uint32_t mailbox VBLK_CACHE_ALIGNED;
+
+	bool remind; /* release: ops->inject_irq() is to be called; the queue thread takes it */
 
 	/* Queue thread stores, control thread loads. */
 	uint32_t acked VBLK_CACHE_ALIGNED; /* release: the STOP word it has obeyed in full */
@@ -72,6 +81,7 @@ struct vdev_queue {
 	bool seen_stuck;
 	unsigned int seen_fault;
 	uint16_t seen_last_avail_idx;
+	uint32_t seen_base;
 
 	/* Queue thread. */
 	struct loop loop VBLK_CACHE_ALIGNED;
@@ -82,7 +92,7 @@ struct vdev_queue {
 	enum vdev_queue_state state;
 	uint32_t obeyed;	 /* last word it took from @mailbox */
 	bool quiet;		 /* takes nothing more until restarted */
-	bool redoing;		 /* counts in vdev.redoing_cnt */
+	bool finishing;		 /* drains, but does again what a predecessor left */
 	bool on_hold;		 /* takes nothing new until that is 0 */
 	bool given_up;		 /* vdev.given_up was obeyed */
 	bool is_stuck;		 /* at the last look, a request was older than stuck_ms */
@@ -116,7 +126,7 @@ struct vdev {
 
 	/*
 	 * Queues whose predecessor's requests have not all ended. The control
-	 * thread sets it before it posts RUN, queue threads count it down.
+	 * thread sets it before it posts RUN to any, queue threads count it down.
 	 */
 	unsigned int redoing_cnt VBLK_CACHE_ALIGNED;
 

@@ -103,6 +103,7 @@ static void queue_note(struct vdev_queue *q)
 	__atomic_store_n(&q->seen_draining, q->state == VDEV_QUEUE_DRAINING, __ATOMIC_RELAXED);
 	__atomic_store_n(&q->seen_fault, (unsigned int)vq_fault(vq), __ATOMIC_RELAXED);
 	__atomic_store_n(&q->seen_last_avail_idx, vq_last_avail_idx(vq), __ATOMIC_RELAXED);
+	__atomic_store_n(&q->seen_base, vq_base(vq), __ATOMIC_RELAXED);
 }
 
 static void queue_report(struct vdev_queue *q, unsigned int report)
@@ -113,12 +114,25 @@ static void queue_report(struct vdev_queue *q, unsigned int report)
 	vdev_signal(q->vdev->event_fd);
 }
 
+static void queue_quieten(struct vdev_queue *q)
+{
+	q->quiet = true;
+	if (q->vdev->ops->queue_error)
+		q->vdev->ops->queue_error(q->vdev->ctx, q->idx);
+}
+
 /* The queue cannot serve: @err is told once, and it stays quiet until restarted. */
 static void queue_fail(struct vdev_queue *q, int err)
 {
-	q->quiet = true;
+	queue_quieten(q);
 	__atomic_store_n(&q->failed_err, err, __ATOMIC_RELAXED);
 	queue_report(q, VDEV_REPORT_FAILED);
+}
+
+static void queue_break(struct vdev_queue *q)
+{
+	queue_quieten(q);
+	queue_report(q, VDEV_REPORT_BROKEN);
 }
 
 static void queue_look_for_stuck(struct vdev_queue *q)
@@ -204,7 +218,8 @@ static bool queue_must_give_up(const struct vdev_queue *q)
 
 static bool queue_has_mail(const struct vdev_queue *q)
 {
-	return __atomic_load_n(&q->mailbox, __ATOMIC_RELAXED) != q->obeyed || queue_must_give_up(q);
+	return __atomic_load_n(&q->mailbox, __ATOMIC_RELAXED) != q->obeyed ||
+	       __atomic_load_n(&q->remind, __ATOMIC_RELAXED) || queue_must_give_up(q);
 }
 
 /*
@@ -256,7 +271,6 @@ static bool queue_has_map(struct vdev_queue *q)
  */
 static void queue_begin_redo(struct vdev_queue *q)
 {
-	q->redoing = q->ring.vq.recover;
 	q->on_hold = __atomic_load_n(&q->vdev->redoing_cnt, __ATOMIC_RELAXED) > 0;
 	blk_queue_hold(q->bq, q->on_hold);
 }
@@ -352,8 +366,7 @@ static bool queue_serve(struct vdev_queue *q)
 		again = true;
 	}
 	if (taken < 0) {
-		q->quiet = true;
-		queue_report(q, VDEV_REPORT_BROKEN);
+		queue_break(q);
 		return false;
 	}
 	if (taken > 0)
@@ -389,7 +402,10 @@ static void queue_finish(struct vdev_queue *q)
 	struct vq *vq = blk_queue_vq(q->bq);
 
 	q->state = VDEV_QUEUE_IDLE;
-	queue_end_redo(q);
+	/* What is left is done again after the next start; the others go on waiting for it. */
+	if (q->quiet || (vq_is_started(vq) && !vq_redo_cnt(vq)))
+		queue_end_redo(q);
+	q->quiet = false;
 	queue_note(q);
 	vdev_wake_set_kick(&q->wake, -1);
 	if (vq_is_started(vq))
@@ -403,6 +419,34 @@ static void queue_finish(struct vdev_queue *q)
 	/* Pairs with vdev_handle_events(): rings and map are the transport's again. */
 	__atomic_store_n(&q->acked, q->obeyed, __ATOMIC_RELEASE);
 	vdev_signal(q->vdev->event_fd);
+}
+
+/* What a predecessor left, and nothing else. Returns true when there may be more. */
+static bool queue_take_redo(struct vdev_queue *q)
+{
+	int taken = 0;
+
+	if (!q->quiet && vq_redo_cnt(blk_queue_vq(q->bq)) && queue_has_map(q)) {
+		blk_queue_hold(q->bq, true);
+		taken = blk_queue_take(q->bq);
+		if (taken < 0)
+			queue_break(q);
+	}
+	q->finishing = taken > 0;
+	return q->finishing;
+}
+
+/* One turn of the way to a stop. Returns true when there may be more to take. */
+static bool queue_drain(struct vdev_queue *q)
+{
+	bool more = q->finishing && queue_take_redo(q);
+
+	/* Also what completes now: the driver may be waiting for it. */
+	queue_publish(q);
+	queue_note(q);
+	if (!more && !blk_queue_inflight_cnt(q->bq))
+		queue_finish(q);
+	return more;
 }
 
 static void queue_obey(struct vdev_queue *q)
@@ -420,11 +464,28 @@ static void queue_obey(struct vdev_queue *q)
 	case VDEV_VERB_STOP:
 		/* A RUN that was overtaken by it has left nothing to drain. */
 		q->state = VDEV_QUEUE_DRAINING;
+		q->finishing = false;
+		break;
+	case VDEV_VERB_FINISH:
+		if (q->state == VDEV_QUEUE_IDLE)
+			queue_start(q);
+		q->state = VDEV_QUEUE_DRAINING;
+		q->finishing = true;
 		break;
 	case VDEV_VERB_EXIT:
 		q->state = VDEV_QUEUE_EXITING;
 		break;
 	}
+}
+
+/* Pairs with vdev_queue_remind(). */
+static void queue_remind(struct vdev_queue *q)
+{
+	if (!__atomic_load_n(&q->remind, __ATOMIC_RELAXED))
+		return;
+	if (__atomic_exchange_n(&q->remind, false, __ATOMIC_ACQUIRE) &&
+	    q->state == VDEV_QUEUE_RUNNING)
+		q->vdev->ops->inject_irq(q->vdev->ctx, q->idx);
 }
 
 static void queue_look_for_give_up(struct vdev_queue *q)
@@ -449,6 +510,7 @@ static void queue_run(struct vdev_queue *q)
 		bool sleep = true;
 
 		queue_look_for_give_up(q);
+		queue_remind(q);
 		switch (q->state) {
 		case VDEV_QUEUE_RUNNING:
 			sleep = !queue_serve(q);
@@ -457,11 +519,7 @@ static void queue_run(struct vdev_queue *q)
 			queue_note(q);
 			break;
 		case VDEV_QUEUE_DRAINING:
-			/* Also what completes now: the driver may be waiting for it. */
-			queue_publish(q);
-			queue_note(q);
-			if (!blk_queue_inflight_cnt(q->bq))
-				queue_finish(q);
+			sleep = !queue_drain(q);
 			break;
 		case VDEV_QUEUE_IDLE:
 		case VDEV_QUEUE_EXITING:
@@ -478,10 +536,21 @@ static void queue_run(struct vdev_queue *q)
 	}
 }
 
+/* thread_start() blocks all signals; this one calls the thread back. */
+static void queue_accept_signal(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, VDEV_SIGNAL);
+	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 void *vdev_queue_main(void *arg)
 {
 	struct vdev_queue *q = arg;
 
+	queue_accept_signal();
 	q->setup_err = queue_setup(q);
 	(void)sem_post(&q->ready);
 	/*

@@ -303,6 +303,104 @@ START_TEST(most_ranges_with_a_backend_that_completes_at_once)
 }
 END_TEST
 
+START_TEST(write_through_flushes_before_it_completes)
+{
+	struct ring_blk_req req;
+
+	blk_queue_set_write_through(q, true);
+	req = submit(VIRTIO_BLK_T_OUT, 8, 512);
+	ck_assert_int_eq(blk_queue_take(q), 1);
+	fake_bdev_complete(fake, 0, 0);
+	(void)blk_queue_publish(q);
+	check_pending(&req);
+	ck_assert_uint_eq(fake_bdev_submitted_cnt(fake), 2);
+	ck_assert_int_eq(fake_bdev_record(fake, 1).op, BDEV_FLUSH);
+	fake_bdev_complete(fake, 1, 0);
+	(void)blk_queue_publish(q);
+	check_done(&req, OK, 1);
+	ck_assert_uint_eq(stats_now().requests[BDEV_WRITE], 1);
+	ck_assert_uint_eq(stats_now().requests[BDEV_FLUSH], 0);
+}
+END_TEST
+
+START_TEST(write_through_flushes_once_after_all_ranges)
+{
+	struct ring_blk_req req;
+
+	blk_queue_set_write_through(q, true);
+	fake_bdev_set_mode(fake, FAKE_BDEV_SYNC);
+	req = submit_discard(3);
+	ck_assert_int_eq(blk_queue_take(q), 1);
+	(void)blk_queue_publish(q);
+	check_done(&req, OK, 1);
+	ck_assert_uint_eq(fake_bdev_submitted_cnt(fake), 4);
+	ck_assert_int_eq(fake_bdev_record(fake, 3).op, BDEV_FLUSH);
+}
+END_TEST
+
+START_TEST(write_through_tells_errors_of_write_and_flush)
+{
+	struct ring_blk_req req;
+
+	blk_queue_set_write_through(q, true);
+	req = submit(VIRTIO_BLK_T_OUT, 8, 512);
+	ck_assert_int_eq(blk_queue_take(q), 1);
+	fake_bdev_complete(fake, 0, -EIO);
+	(void)blk_queue_publish(q);
+	check_done(&req, IOERR, 1);
+	ck_assert_uint_eq(fake_bdev_submitted_cnt(fake), 1);
+
+	req = submit(VIRTIO_BLK_T_OUT, 8, 512);
+	ck_assert_int_eq(blk_queue_take(q), 1);
+	fake_bdev_complete(fake, 1, 0);
+	(void)blk_queue_publish(q);
+	fake_bdev_complete(fake, 2, -EIO);
+	(void)blk_queue_publish(q);
+	check_done(&req, IOERR, 1);
+}
+END_TEST
+
+START_TEST(write_through_leaves_reads_and_durable_backends_alone)
+{
+	struct ring_blk_req req;
+
+	fake_bdev_set_mode(fake, FAKE_BDEV_SYNC);
+	blk_queue_set_write_through(q, true);
+	req = submit(VIRTIO_BLK_T_IN, 8, 512);
+	ck_assert_int_eq(blk_queue_take(q), 1);
+	(void)blk_queue_publish(q);
+	check_done(&req, OK, 513);
+	ck_assert_uint_eq(fake_bdev_submitted_cnt(fake), 1);
+
+	params.limits.volatile_cache = false;
+	blk_queue_set_write_through(q, true);
+	(void)submit(VIRTIO_BLK_T_OUT, 8, 512);
+	ck_assert_int_eq(blk_queue_take(q), 1);
+	(void)blk_queue_publish(q);
+	ck_assert_uint_eq(fake_bdev_submitted_cnt(fake), 2);
+}
+END_TEST
+
+START_TEST(write_through_meets_what_is_in_flight)
+{
+	struct ring_blk_req reqs[2];
+
+	reqs[0] = submit(VIRTIO_BLK_T_OUT, 8, 512);
+	reqs[1] = submit(VIRTIO_BLK_T_OUT, 16, 512);
+	ck_assert_int_eq(blk_queue_take(q), 2);
+	blk_queue_set_write_through(q, true);
+	fake_bdev_complete(fake, 0, 0);
+	blk_queue_set_write_through(q, false);
+	fake_bdev_complete(fake, 1, 0);
+	(void)blk_queue_publish(q);
+	check_pending(&reqs[0]);
+	check_done(&reqs[1], OK, 1);
+	fake_bdev_complete(fake, 2, 0);
+	(void)blk_queue_publish(q);
+	check_done(&reqs[0], OK, 1);
+}
+END_TEST
+
 START_TEST(slot_is_clean_after_a_request_of_many_ranges)
 {
 	struct ring_blk_req req = submit_discard(4), next;
@@ -655,6 +753,11 @@ int main(void)
 	tcase_add_test(flow, ranges_run_one_after_the_other);
 	tcase_add_test(flow, error_in_a_middle_range_ends_the_request);
 	tcase_add_loop_test(flow, most_ranges_with_a_backend_that_completes_at_once, 0, 2);
+	tcase_add_test(flow, write_through_flushes_before_it_completes);
+	tcase_add_test(flow, write_through_flushes_once_after_all_ranges);
+	tcase_add_test(flow, write_through_tells_errors_of_write_and_flush);
+	tcase_add_test(flow, write_through_leaves_reads_and_durable_backends_alone);
+	tcase_add_test(flow, write_through_meets_what_is_in_flight);
 	tcase_add_test(flow, slot_is_clean_after_a_request_of_many_ranges);
 	tcase_add_loop_test(flow, replies_are_pushed_at_once, 0, ARRAY_SIZE(reply_cases));
 	tcase_add_test(flow, chain_without_status_comes_back_with_nothing_written);

@@ -2,6 +2,9 @@
 vblk_unit_test(vdev
 	SOURCES test_vdev.c test_vdev_fixture.c
 	LIBS vblk_vdev vblk_fake_ring vblk_fake_bdev)
+vblk_unit_test(vdev_single
+	SOURCES test_vdev_single.c
+	LIBS vblk_vdev vblk_fake_ring vblk_fake_bdev)
 vblk_unit_test(vdev_wake
 	SOURCES test_vdev_wake.c
 	LIBS vblk_vdev)

@@ -55,6 +55,13 @@ struct vq *blk_queue_vq(struct blk_queue *q);
  */
 void blk_queue_set_map(struct blk_queue *q, const struct memmap *map);
 
+/*
+ * Any thread: while on, a request that changes the disk completes when it is durable, also one
+ * that is in flight now; a backend without a volatile cache does that anyway. What completed
+ * before becomes durable with the next such request, or flush.
+ */
+void blk_queue_set_write_through(struct blk_queue *q, bool on);
+
 /* While on hold, only requests that a predecessor left are taken, and no new ones. */
 void blk_queue_hold(struct blk_queue *q, bool on_hold);
 

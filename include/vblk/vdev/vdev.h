@@ -9,6 +9,9 @@
  *      +---- every queue thread has nothing left in flight -----+
  *            (vdev_handle_events() calls ops->stopped)
  *
+ * A transport whose driver starts and stops rings one by one uses vdev_queue_start()
+ * and its kin instead, never both: the device then counts as STOPPED throughout.
+ *
  * Threads: one control thread calls everything here except where said. It
  * never waits for a queue thread after vdev_new(); it posts a command and
  * learns the end through vdev_event_fd().
@@ -41,6 +44,11 @@
  *              reference, or -errno: the queue then stays quiet until restarted.
  * @stopped:    control thread, from vdev_handle_events(): every queue is
  *              drained, no memory of the driver is referenced any more.
+ * @queue_stopped: control thread, from vdev_handle_events(): queue @idx, which
+ *              vdev_queue_stop() was called for, references no memory of the driver's any
+ *              more, nor its kick_fd. NULL where that is not used.
+ * @queue_error: queue thread: something is wrong that queue_broken or queue_failed is going
+ *              to tell. NULL: nobody wants to know that early.
  * @queue_broken: control thread: queue @idx met a fault and pops no more.
  * @queue_failed: control thread: queue @idx serves nothing until restarted.
  *              @err: -EUCLEAN vq_start() refused the ring or its in-flight
@@ -53,6 +61,8 @@ struct vdev_transport_ops {
 	void (*inject_irq)(void *ctx, unsigned int idx);
 	int (*map_get)(void *ctx, struct memmap **ret_map);
 	void (*stopped)(void *ctx);
+	void (*queue_stopped)(void *ctx, unsigned int idx);
+	void (*queue_error)(void *ctx, unsigned int idx);
 	void (*queue_broken)(void *ctx, unsigned int idx, enum vq_fault fault);
 	void (*queue_failed)(void *ctx, unsigned int idx, int err);
 	void (*queue_stuck)(void *ctx, unsigned int idx, bool is_stuck);
@@ -133,12 +143,51 @@ void vdev_free(struct vdev *vdev);
 /**
  * vdev_start() - run on @rings[queue_cnt]; only when STOPPED
  * Queues look at their ring once without waiting for a kick.
- * Return: 0; -EBUSY not STOPPED; -ESHUTDOWN after vdev_give_up().
+ * Return: 0; -EBUSY not STOPPED, or a queue is not idle; -ESHUTDOWN after vdev_give_up().
  */
 int vdev_start(struct vdev *vdev, const struct vdev_ring *rings) VBLK_MUST_CHECK;
 
 /* Post "stop taking, finish what you hold" to all queues. STOPPED or DRAINING: no-op. */
 void vdev_stop(struct vdev *vdev);
+
+enum vdev_stop {
+	VDEV_STOP_NOW,	  /* finish what it holds; what a predecessor left stays in the record */
+	VDEV_STOP_REDONE, /* do that again, too, but nothing new */
+};
+
+/**
+ * vdev_queue_start() - run queue @idx alone on @ring; only when it is idle
+ * Return: 0; -EBUSY it is not idle; -ESHUTDOWN after vdev_give_up().
+ */
+int vdev_queue_start(struct vdev *vdev, unsigned int idx,
+		     const struct vdev_ring *ring) VBLK_MUST_CHECK;
+/* Post it; ops->queue_stopped() tells the end. Idle or draining already: no-op. */
+void vdev_queue_stop(struct vdev *vdev, unsigned int idx, enum vdev_stop how);
+/* Never started, or ops->queue_stopped() was called. */
+bool vdev_queue_is_idle(const struct vdev *vdev, unsigned int idx);
+
+/**
+ * vdev_expect_redo() - queue @idx has requests of a predecessor in its record
+ * Nothing new begins on any queue before it has been started (with recover) and has ended
+ * them, even if it is stopped and started meanwhile. Before any queue is started.
+ */
+void vdev_expect_redo(struct vdev *vdev, unsigned int idx);
+/* They will not be done again: the driver that waits for them is gone. All queues idle. */
+void vdev_forget_redo(struct vdev *vdev);
+/* Is it one of those that the others wait for? */
+bool vdev_queue_is_expected(const struct vdev *vdev, unsigned int idx);
+
+/* Ends a system call that the queue's thread waits in, with EINTR; it may be none at all. */
+void vdev_queue_interrupt(struct vdev *vdev, unsigned int idx);
+
+/*
+ * Has queue @idx, if it is running, call ops->inject_irq() though it may have no news: for a
+ * transport that has changed how the driver is told, and may have told it the old way.
+ */
+void vdev_queue_remind(struct vdev *vdev, unsigned int idx);
+
+/* As blk_queue_set_write_through(), for all queues; any state. */
+void vdev_set_write_through(struct vdev *vdev, bool on);
 
 /*
  * Any state: all requests in flight and to come fail with IOERR, so that a device can be
@@ -163,12 +212,14 @@ int vdev_kick_fd(const struct vdev *vdev, unsigned int idx);
  * @draining: was told to stop and finishes what it holds
  * @fault: VQ_FAULT_NONE or why it stands still
  * @last_avail_idx: exact only when STOPPED
+ * @base: as vq_base(), likewise
  */
 struct vdev_queue_info {
 	unsigned int inflight_cnt;
 	bool draining;
 	enum vq_fault fault;
 	uint16_t last_avail_idx;
+	uint32_t base;
 	pid_t thread_id;
 	struct stats_queue stats;
 };
