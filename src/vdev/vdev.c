@@ -350,6 +350,8 @@ static void vdev_tell_stopped_queues(struct vdev *vdev)
 
 		if (!vdev_queue_has_stopped(q))
 			continue;
+		/* What it said before that is not to be taken for news of its next run. */
+		vdev_hear_queue(vdev, q);
 		q->started = false;
 		vdev->ops->queue_stopped(vdev->ctx, i);
 	}

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: MIT
+vblk_unit_test(vhost_user
+	SOURCES test_vhost_user.c test_vhost_user_fixture.c
+	LIBS vblk_vhost_user vblk_vhu_client vblk_fake_ring vblk_fake_bdev)
