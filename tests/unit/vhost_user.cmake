@@ -2,3 +2,6 @@
 vblk_unit_test(vhost_user
 	SOURCES test_vhost_user.c test_vhost_user_fixture.c
 	LIBS vblk_vhost_user vblk_vhu_client vblk_fake_ring vblk_fake_bdev)
+vblk_unit_test(vhost_user_hostile
+	SOURCES test_vhost_user_hostile.c test_vhost_user_fixture.c
+	LIBS vblk_vhost_user vblk_fake_ring vblk_fake_bdev)
