@@ -14,10 +14,10 @@
 /* As many as QEMU has use for. Each is an open file and a range of memguard's. */
 #define VHU_SLOTS_MAX  509u
 #define VHU_WHY_MAX    160u
-#define VHU_LISTEN_MS  1000u  /* until connections are accepted again after an error */
-#define VHU_NUDGE_MS   100u   /* between looks at queues that do not stop */
-#define VHU_OWED_MS    1000u  /* until a client that does not read is told again */
-#define VHU_MISSING_MS 10000u /* for starting a queue that has requests in flight */
+#define VHU_LISTEN_MS  1000u /* until connections are accepted again after an error */
+#define VHU_NUDGE_MS   100u  /* between looks at queues that do not stop */
+#define VHU_OWED_MS    1000u /* until a client that does not read is told again */
+#define VHU_MISSING_MS 2000u /* for starting a queue that has requests in flight */
 
 /* --- what a descriptor is (vhu_fd.c) --- */
 
