@@ -28,33 +28,49 @@ static uintptr_t page_bytes;
 
 static __thread volatile unsigned int hit_cnt;
 
-static bool is_guarded(uintptr_t addr)
+static bool is_guarded(uintptr_t addr, uintptr_t *ret_first, uintptr_t *ret_end)
 {
 	for (unsigned int i = 0; i < RANGES_MAX; i++) {
 		uintptr_t first = __atomic_load_n(&ranges[i].first, __ATOMIC_ACQUIRE);
+		uintptr_t end = __atomic_load_n(&ranges[i].end, __ATOMIC_RELAXED);
 
-		if (first && addr >= first &&
-		    addr < __atomic_load_n(&ranges[i].end, __ATOMIC_RELAXED))
-			return true;
+		if (!first || addr < first || addr >= end)
+			continue;
+		*ret_first = align_down(first, page_bytes);
+		*ret_end = align_up(end, page_bytes);
+		return true;
 	}
 	return false;
 }
 
-/* Only the page: the rest of a file that was cut in the middle still serves others. */
-static bool replace_page(uintptr_t addr)
+/*
+ * Only the page: the rest of a file that was cut in the middle still serves others. One of
+ * hugetlbfs is larger, which is found out, as a part of it cannot be replaced (EINVAL, nothing
+ * has happened). There is none to be had already when the host has no free one.
+ */
+static bool replace_page(uintptr_t addr, uintptr_t first, uintptr_t end)
 {
-	void *page = (void *)align_down(addr, page_bytes);
+	for (uintptr_t bytes = page_bytes; bytes; bytes *= 2) {
+		uintptr_t at = align_down(addr, bytes);
 
-	return mmap(page, page_bytes, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == page;
+		if (at < first || bytes > end - at)
+			break;
+		if (mmap((void *)at, bytes, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED)
+			return true;
+		if (errno != EINVAL)
+			break;
+	}
+	return false;
 }
 
 static void on_sigbus(int sig, siginfo_t *info, void *context VBLK_UNUSED)
 {
-	uintptr_t addr = (uintptr_t)info->si_addr;
+	uintptr_t addr = (uintptr_t)info->si_addr, first, end;
 	int saved_errno = errno;
 
-	if (info->si_code == BUS_ADRERR && is_guarded(addr) && replace_page(addr)) {
+	if (info->si_code == BUS_ADRERR && is_guarded(addr, &first, &end) &&
+	    replace_page(addr, first, end)) {
 		hit_cnt++;
 	} else {
 		const struct sigaction fatal = { .sa_handler = SIG_DFL };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <check.h>
 #include <errno.h>
+#include <linux/memfd.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -255,6 +256,35 @@ START_TEST(page_that_is_gone_reads_as_zeroes_and_counts)
 }
 END_TEST
 
+/* A host without a free one is enough; this one may have some. */
+START_TEST(huge_page_is_replaced_as_a_whole)
+{
+	const size_t huge_bytes = 2u << 20;
+	unsigned int hits = memguard_hits();
+	int fd = memfd_create("mem", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+	volatile char *page;
+
+	if (fd < 0)
+		return;
+	memguard_install();
+	ck_assert_int_eq(ftruncate(fd, (off_t)(2 * huge_bytes)), 0);
+	page = mmap(NULL, 2 * huge_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+		    0);
+	ck_assert_ptr_ne((void *)page, MAP_FAILED);
+	ck_assert_int_eq(memguard_add((void *)page, 2 * huge_bytes), 0);
+	ck_assert_int_eq(ftruncate(fd, 0), 0);
+	page[huge_bytes + 5000] = 'y';
+	ck_assert_int_eq(page[huge_bytes + 5000], 'y');
+	ck_assert_int_eq(page[huge_bytes], 0);
+	ck_assert_uint_eq(memguard_hits(), hits + 1);
+	ck_assert_int_eq(page[huge_bytes - 1], 0);
+	ck_assert_uint_eq(memguard_hits(), hits + 2);
+	memguard_remove((void *)page);
+	ck_assert_int_eq(munmap((void *)page, 2 * huge_bytes), 0);
+	close(fd);
+}
+END_TEST
+
 static void *hit_elsewhere(void *arg)
 {
 	volatile char *page = arg;
@@ -330,6 +360,7 @@ int main(void)
 	tcase_add_test(tc, release_does_not_run_when_new_fails);
 	tcase_add_test(tc, references_are_counted_across_threads);
 	tcase_add_test(tc, page_that_is_gone_reads_as_zeroes_and_counts);
+	tcase_add_test(tc, huge_page_is_replaced_as_a_whole);
 	tcase_add_test(tc, hits_are_counted_by_thread);
 	tcase_add_loop_test_raise_signal(tc, memory_without_guard_ends_the_process, SIGBUS, 0, 2);
 	tcase_add_test(tc, guard_is_full_at_some_time);

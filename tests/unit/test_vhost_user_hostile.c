@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -411,6 +412,30 @@ START_TEST(memory_that_goes_costs_the_connection)
 }
 END_TEST
 
+/* It need not take anything away: a host has only so many of them. */
+START_TEST(huge_pages_that_are_missing_cost_the_connection)
+{
+	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+	struct vhu_msg msg;
+
+	if (fd < 0)
+		return;
+	ck_assert_int_eq(ftruncate(fd, 2 << 20), 0);
+	fx_connect();
+	fx_negotiate(FEATURES_USUAL, PROTOCOL_USUAL);
+	fx_msg_mem_table(&msg);
+	msg.fds[1] = fd;
+	ck_assert_uint_eq(fx_tell(&msg), 0);
+	ck_assert_int_eq(ftruncate(fd, 0), 0);
+	close(fd);
+	fx_ring_start(1);
+	fx_expect_closed();
+	fx_wait_event(VHU_DEV_EVENT_FREE, 1);
+	ck_assert_uint_eq(fx_event_cnt(VHU_DEV_EVENT_QUEUE_MEMORY), 1);
+	check_next_is_served();
+}
+END_TEST
+
 /* --- rings --- */
 
 START_TEST(ring_that_breaks_the_rules_stops_alone)
@@ -519,6 +544,7 @@ int main(void)
 	tcase_add_test(tc, slots_end);
 	tcase_add_test(tc, ring_outside_the_memory_is_refused);
 	tcase_add_test(tc, memory_that_goes_costs_the_connection);
+	tcase_add_test(tc, huge_pages_that_are_missing_cost_the_connection);
 	tcase_add_test(tc, ring_that_breaks_the_rules_stops_alone);
 	tcase_add_test(tc, thread_is_got_back_from_a_full_eventfd);
 	tcase_add_test(tc, client_that_dies_while_it_waits_is_noticed);
