@@ -462,15 +462,12 @@ static void queue_obey(struct vdev_queue *q)
 		queue_start(q);
 		break;
 	case VDEV_VERB_STOP:
-		/* A RUN that was overtaken by it has left nothing to drain. */
-		q->state = VDEV_QUEUE_DRAINING;
-		q->finishing = false;
-		break;
 	case VDEV_VERB_FINISH:
+		/* It has overtaken a RUN: where the ring stands is told all the same. */
 		if (q->state == VDEV_QUEUE_IDLE)
 			queue_start(q);
 		q->state = VDEV_QUEUE_DRAINING;
-		q->finishing = true;
+		q->finishing = (word & VDEV_VERB_MASK) == VDEV_VERB_FINISH;
 		break;
 	case VDEV_VERB_EXIT:
 		q->state = VDEV_QUEUE_EXITING;

@@ -265,6 +265,24 @@ START_TEST(stop_is_told_once_however_often_it_is_said)
 }
 END_TEST
 
+/* Mostly the thread hears of both at once. */
+START_TEST(stop_right_behind_a_start_leaves_the_ring_where_it_is)
+{
+	struct ring_blk_req req = submit_at(0, 0);
+	struct vdev_queue_info info;
+
+	start(0);
+	wait_done(0, &req);
+	stop(0, VDEV_STOP_NOW);
+	for (unsigned int round = 0; round < 200; round++) {
+		start(0);
+		stop(0, VDEV_STOP_NOW);
+		vdev_queue_info(vdev, 0, &info);
+		ck_assert_uint_eq(info.base, 1);
+	}
+}
+END_TEST
+
 START_TEST(draining_one_leaves_the_others_at_work)
 {
 	struct ring_blk_req held, req;
@@ -329,6 +347,8 @@ START_TEST(stop_can_wait_for_what_is_to_be_redone)
 {
 	struct ring_blk_req old = leave(0, 8), fresh = submit_at(0, 16);
 
+	/* Nothing new begins however late the stop comes: 1 is waited for. */
+	vdev_expect_redo(vdev, 1);
 	/* Also where the thread has not seen yet that it was to run. */
 	for (unsigned int round = 0; round < 2; round++) {
 		start(0);
@@ -337,6 +357,7 @@ START_TEST(stop_can_wait_for_what_is_to_be_redone)
 	wait_done(0, &old);
 	ck_assert_uint_eq(fake_bdev_submitted_cnt(fake), 1);
 	ck_assert(!vdev_queue_is_expected(vdev, 0));
+	vdev_forget_redo(vdev);
 	start(0);
 	wait_done(0, &fresh);
 }
@@ -452,6 +473,7 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, one_works_while_the_others_do_not);
 	tcase_add_test(tc, stop_is_told_once_however_often_it_is_said);
+	tcase_add_test(tc, stop_right_behind_a_start_leaves_the_ring_where_it_is);
 	tcase_add_test(tc, draining_one_leaves_the_others_at_work);
 	tcase_add_test(tc, nothing_new_begins_before_the_last_to_start_has_redone);
 	tcase_add_test(tc, stop_can_wait_for_what_is_to_be_redone);
