@@ -93,6 +93,7 @@ int vhu_config_set(struct vhu_dev *dev, const struct vhu_config *config)
 		return vhu_refuse(dev, -EINVAL, "writeback is neither 0 nor 1");
 	dev->write_back = *wce;
 	dev->wce_known = true;
+	dev->wce_told = true;
 	vhu_inflight_note_cache(dev);
 	vhu_cache_apply(dev);
 	return 0;

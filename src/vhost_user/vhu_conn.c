@@ -194,6 +194,7 @@ static void conn_forget(struct vhu_dev *dev)
 	dev->status = 0;
 	dev->ran = false;
 	dev->wce_known = false;
+	dev->wce_told = false;
 	dev->config_known = false;
 	dev->client_pid = 0;
 	dev->client_uid = 0;
@@ -204,7 +205,6 @@ void vhu_conn_settle(struct vhu_dev *dev)
 {
 	if (!vhu_rings_are_idle(dev))
 		return;
-	dev->nudge_ns = 0;
 	if (dev->phase == VHU_PHASE_SERVING && dev->retiring) {
 		vhu_conn_close(dev, 0);
 		return;

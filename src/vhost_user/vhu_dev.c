@@ -193,7 +193,7 @@ static void dev_drain(struct vhu_dev *dev)
 	while (!vhu_dev_is_retired(dev)) {
 		(void)poll(&pfd, 1, (int)VHU_NUDGE_MS);
 		vdev_handle_events(dev->vdev);
-		vhu_rings_nudge(dev);
+		(void)vhu_rings_nudge(dev);
 	}
 }
 
@@ -283,10 +283,8 @@ void vhu_dev_handle_deadline(struct vhu_dev *dev)
 		vhu_config_tell(dev);
 	if (is_due(&dev->missing_ns, now_ns))
 		vhu_rings_tell_missing(dev);
-	if (is_due(&dev->nudge_ns, now_ns)) {
-		vhu_rings_nudge(dev);
+	if (is_due(&dev->nudge_ns, now_ns) && vhu_rings_nudge(dev))
 		dev->nudge_ns = now_ns + VHU_NUDGE_MS * NSEC_PER_MSEC;
-	}
 }
 
 static void set_limits(struct vhu_dev *dev, uint64_t capacity_bytes)

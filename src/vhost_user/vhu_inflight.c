@@ -114,10 +114,12 @@ void vhu_inflight_drop(struct vhu_dev *dev)
 	memset(buf, 0, sizeof(*buf));
 }
 
-static int buf_map(const struct vhu_inflight *info, int fd, struct vhu_inflight_buf *ret_buf)
+/* As much as is used of it, in whole pages of @align_bytes. */
+static int buf_map(const struct vhu_inflight *info, int fd, uint64_t align_bytes,
+		   struct vhu_inflight_buf *ret_buf)
 {
 	struct vhu_inflight_buf buf = {
-		.bytes = info->mmap_size_bytes,
+		.bytes = align_up(buf_bytes(info->queue_cnt, info->queue_size), align_bytes),
 		.queue_cnt = info->queue_cnt,
 		.queue_size = info->queue_size,
 	};
@@ -192,7 +194,7 @@ int vhu_inflight_new(struct vhu_dev *dev, const struct vhu_inflight *want,
 	if (fd < 0 || ftruncate(fd, (off_t)made.mmap_size_bytes) < 0 ||
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return vhu_refuse(dev, -errno, "no memory for the buffer");
-	r = buf_map(&made, fd, &buf);
+	r = buf_map(&made, fd, (uint64_t)sysconf(_SC_PAGESIZE), &buf);
 	if (r < 0)
 		return vhu_refuse(dev, r, "the buffer cannot be mapped");
 	buf_init(dev, &buf);
@@ -202,7 +204,8 @@ int vhu_inflight_new(struct vhu_dev *dev, const struct vhu_inflight *want,
 	return 0;
 }
 
-static int check_file(struct vhu_dev *dev, const struct vhu_inflight *has, int fd)
+static int check_file(struct vhu_dev *dev, const struct vhu_inflight *has, int fd,
+		      uint64_t *ret_align_bytes)
 {
 	uint64_t file_bytes, align_bytes;
 
@@ -212,6 +215,7 @@ static int check_file(struct vhu_dev *dev, const struct vhu_inflight *has, int f
 	    !range_fits(has->mmap_offset_bytes, has->mmap_size_bytes, file_bytes) ||
 	    !is_aligned(has->mmap_offset_bytes, align_bytes))
 		return vhu_refuse(dev, -EINVAL, "size or offset is wrong");
+	*ret_align_bytes = align_bytes;
 	return 0;
 }
 
@@ -250,14 +254,15 @@ int vhu_inflight_use(struct vhu_dev *dev, const struct vhu_inflight *has, int fd
 	unsigned int hits = memguard_hits();
 	struct inflight_header hdr;
 	struct vhu_inflight_buf buf;
+	uint64_t align_bytes;
 	int r;
 
 	r = check_shape(dev, has);
 	if (r == 0)
-		r = check_file(dev, has, own_fd);
+		r = check_file(dev, has, own_fd, &align_bytes);
 	if (r < 0)
 		return r;
-	r = buf_map(has, own_fd, &buf);
+	r = buf_map(has, own_fd, align_bytes, &buf);
 	if (r < 0)
 		return vhu_refuse(dev, r, "the buffer cannot be mapped");
 	hdr = *(volatile struct inflight_header *)buf.base;
@@ -273,7 +278,10 @@ int vhu_inflight_use(struct vhu_dev *dev, const struct vhu_inflight *has, int fd
 		return r;
 	}
 	buf_install(dev, &buf);
-	if (hdr.magic) {
+	/* What it has said itself is newer, though. */
+	if (dev->wce_told) {
+		vhu_inflight_note_cache(dev);
+	} else if (hdr.magic) {
 		dev->write_back = hdr.write_back;
 		dev->wce_known = true;
 	}

@@ -379,7 +379,8 @@ static const struct handler handlers[] = {
 	[VHU_GET_PROTOCOL_FEATURES] = { .run = get_protocol_features },
 	[VHU_SET_PROTOCOL_FEATURES] = { .run = set_protocol_features },
 	[VHU_GET_QUEUE_NUM] = { .run = get_queue_num },
-	[VHU_SET_VRING_ENABLE] = { idx_of_state, check_enable, WAIT_ONE, VDEV_STOP_NOW,
+	/* As GET_VRING_BASE, which may follow: it starts no queue that is idle. */
+	[VHU_SET_VRING_ENABLE] = { idx_of_state, check_enable, WAIT_ONE, VDEV_STOP_REDONE,
 				   set_vring_enable },
 	[VHU_SET_BACKEND_REQ_FD] = { .run = set_backend_req_fd },
 	[VHU_GET_CONFIG] = { .run = get_config },

@@ -129,6 +129,7 @@ enum vhu_phase {
  * @named: the queue that it names
  * @acks: it is acknowledged if it asks for that
  * @wce_known: the client knows the cache mode from us, or we from its in-flight buffer
+ * @wce_told: we know it from the client
  */
 struct vhu_dev {
 	/* Constant; any thread. */
@@ -172,6 +173,7 @@ struct vhu_dev {
 	uint8_t status;
 	bool write_back;
 	bool wce_known;
+	bool wce_told;
 	bool config_known; /* the client has read it since it changed */
 	struct vhu_mem mem;
 	struct vhu_inflight_buf inflight;
@@ -224,8 +226,8 @@ int vhu_ring_check(struct vhu_dev *dev, unsigned int idx) VBLK_MUST_CHECK;
 void vhu_rings_start(struct vhu_dev *dev);
 void vhu_ring_stop(struct vhu_dev *dev, unsigned int idx, enum vdev_stop how);
 void vhu_rings_stop(struct vhu_dev *dev, enum vdev_stop how);
-/* Gets threads of queues that are to stop out of a wait for the client. */
-void vhu_rings_nudge(struct vhu_dev *dev);
+/* Gets threads of queues that are to stop out of a wait for the client. Are there any such? */
+bool vhu_rings_nudge(struct vhu_dev *dev);
 /* The client ends queue @idx, which is idle, and was told where it stands. */
 void vhu_ring_end(struct vhu_dev *dev, unsigned int idx);
 /* The vdev says that it has. */

@@ -284,12 +284,18 @@ void vhu_rings_stop(struct vhu_dev *dev, enum vdev_stop how)
 		vhu_ring_stop(dev, i, how);
 }
 
-void vhu_rings_nudge(struct vhu_dev *dev)
+bool vhu_rings_nudge(struct vhu_dev *dev)
 {
-	for (unsigned int i = 0; i < dev->blk->queue_cnt; i++)
-		if (dev->queues[i].stopping &&
-		    __atomic_load_n(&dev->queues[i].in_call, __ATOMIC_RELAXED))
+	bool any = false;
+
+	for (unsigned int i = 0; i < dev->blk->queue_cnt; i++) {
+		if (!dev->queues[i].stopping)
+			continue;
+		any = true;
+		if (__atomic_load_n(&dev->queues[i].in_call, __ATOMIC_RELAXED))
 			vdev_queue_interrupt(dev->vdev, i);
+	}
+	return any;
 }
 
 void vhu_ring_end(struct vhu_dev *dev, unsigned int idx)
@@ -297,7 +303,7 @@ void vhu_ring_end(struct vhu_dev *dev, unsigned int idx)
 	struct vhu_queue *q = &dev->queues[idx];
 
 	/* What a predecessor had in flight stays so while it is not known to be done. */
-	if (q->ran)
+	if (q->ran && !vdev_queue_is_expected(dev->vdev, idx))
 		vhu_inflight_clear(dev, idx);
 	close_if_open(&q->kick_fd);
 	q->ran = false;

@@ -401,7 +401,7 @@ uint64_t fx_set_addr(unsigned int idx)
 	return fx_tell(&msg);
 }
 
-void fx_ring_start(unsigned int idx)
+void fx_ring_start_but_enable(unsigned int idx)
 {
 	ck_assert_uint_eq(fx_tell_state(VHU_SET_VRING_NUM, idx, RING_SIZE), 0);
 	ck_assert_uint_eq(fx_tell_state(VHU_SET_VRING_BASE, idx, ring_used_idx(fx.rings[idx])), 0);
@@ -409,6 +409,11 @@ void fx_ring_start(unsigned int idx)
 	ck_assert_uint_eq(fx_tell_fd(VHU_SET_VRING_ERR, idx, fx.err_fd[idx]), 0);
 	ck_assert_uint_eq(fx_tell_fd(VHU_SET_VRING_CALL, idx, fx.call_fd[idx]), 0);
 	ck_assert_uint_eq(fx_tell_fd(VHU_SET_VRING_KICK, idx, fx.kick_fd[idx]), 0);
+}
+
+void fx_ring_start(unsigned int idx)
+{
+	fx_ring_start_but_enable(idx);
 	ck_assert_uint_eq(fx_tell_state(VHU_SET_VRING_ENABLE, idx, 1), 0);
 }
 

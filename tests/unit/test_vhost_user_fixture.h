@@ -96,6 +96,7 @@ void fx_msg_mem_table(struct vhu_msg *ret_msg);
 void fx_msg_mem_reg(struct vhu_msg *ret_msg, uint32_t request, unsigned int idx);
 uint64_t fx_set_memory(void);
 uint64_t fx_set_addr(unsigned int idx);
+void fx_ring_start_but_enable(unsigned int idx);
 /* All messages of it; ends with ENABLE. */
 void fx_ring_start(unsigned int idx);
 /* Connects, negotiates the usual, and starts all rings. */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "packed_ring.h"
@@ -65,19 +66,19 @@ static void map_buffer(void)
 	ck_assert_ptr_ne(buf.map, MAP_FAILED);
 }
 
-static void get_buffer(void)
+static void get_buffer(uint16_t queue_cnt)
 {
 	struct vhu_msg msg, reply;
 
 	vhu_msg_init(&msg, VHU_GET_INFLIGHT_FD, 0, sizeof(msg.payload.inflight));
-	msg.payload.inflight.queue_cnt = QUEUES;
+	msg.payload.inflight.queue_cnt = queue_cnt;
 	msg.payload.inflight.queue_size = RING_SIZE;
 	fx_send(&msg);
 	reply = fx_recv();
 	ck_assert_int_eq(vhu_check_reply(&reply, VHU_GET_INFLIGHT_FD), 0);
 	buf.info = reply.payload.inflight;
 	buf.fd = vhu_msg_steal_fd(&reply, 0);
-	ck_assert_uint_eq(buf.info.queue_cnt, QUEUES);
+	ck_assert_uint_eq(buf.info.queue_cnt, queue_cnt);
 	ck_assert_uint_eq(buf.info.queue_size, RING_SIZE);
 	map_buffer();
 }
@@ -114,7 +115,7 @@ static void begin(uint64_t features)
 	fx_connect();
 	fx_negotiate(features, PROTOCOL_USUAL);
 	if (buf.fd < 0)
-		get_buffer();
+		get_buffer(QUEUES);
 	ck_assert_uint_eq(set_buffer(), 0);
 	ck_assert_uint_eq(fx_set_memory(), 0);
 }
@@ -228,6 +229,103 @@ START_TEST(base_counts_what_was_done_again)
 }
 END_TEST
 
+/* In one piece, so that mostly the queue hears of the second before it has begun. */
+static void send_enable_and(const struct vhu_msg *then)
+{
+	struct vhu_msg enable;
+	struct iovec iov[] = {
+		{ &enable.hdr, sizeof(enable.hdr) },
+		{ &enable.payload, sizeof(enable.payload.state) },
+		{ (void *)&then->hdr, sizeof(then->hdr) },
+		{ (void *)&then->payload, then->hdr.size },
+	};
+	ssize_t bytes = 0;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(iov); i++)
+		bytes += (ssize_t)iov[i].iov_len;
+	vhu_msg_init(&enable, VHU_SET_VRING_ENABLE, 0, sizeof(enable.payload.state));
+	enable.payload.state.num = 1;
+	ck_assert_int_eq(writev(fx.conn_fd, iov, ARRAY_SIZE(iov)), bytes);
+}
+
+/* The first of two, so that indexes alone would not tell. */
+static void leave_one_in_flight(struct ring_blk_req *ret_req)
+{
+	struct ring_blk_req other;
+
+	fake_bdev_set_mode(fx.fake, FAKE_BDEV_HELD);
+	begin(FEATURES_USUAL);
+	fx_ring_start(0);
+	*ret_req = submit_held(0, 8);
+	other = submit_held(0, 16);
+	fake_bdev_complete(fx.fake, 1, 0);
+	fx_wait_done(0, &other);
+	die();
+	fake_bdev_set_mode(fx.fake, FAKE_BDEV_SYNC);
+	begin(FEATURES_USUAL);
+	fx_ring_start_but_enable(0);
+}
+
+/* What clients do that stop for good: QEMU before it migrates, for example. */
+START_TEST(queue_is_disabled_when_what_was_in_flight_is_done)
+{
+	struct ring_blk_req old;
+	struct vhu_msg msg;
+
+	leave_one_in_flight(&old);
+	vhu_msg_init(&msg, VHU_SET_VRING_ENABLE, 0, sizeof(msg.payload.state));
+	send_enable_and(&msg);
+	ck_assert_uint_eq(fx_get_base(0), 2);
+	ring_reap(fx.rings[0]);
+	ck_assert(ring_blk_is_done(fx.rings[0], &old));
+}
+END_TEST
+
+START_TEST(what_could_not_be_done_again_stays_in_the_buffer)
+{
+	struct ring_blk_req old;
+	struct vhu_msg msg;
+	unsigned int cnt;
+
+	leave_one_in_flight(&old);
+	cnt = fake_bdev_submitted_cnt(fx.fake);
+	/* No memory at all. */
+	vhu_msg_init(&msg, VHU_SET_MEM_TABLE, 0, offsetof(struct vhu_mem_table, regions));
+	send_enable_and(&msg);
+	(void)fx_get_base(0);
+	ck_assert_uint_eq(fx_set_memory(), 0);
+	fx_ring_start(0);
+	fx_wait_done(0, &old);
+	ck_assert_uint_eq(fake_bdev_submitted_cnt(fx.fake), cnt + 1);
+}
+END_TEST
+
+START_TEST(buffer_may_be_for_some_of_the_queues)
+{
+	struct ring_blk_req old;
+
+	fx_connect();
+	fx_negotiate(FEATURES_USUAL, PROTOCOL_USUAL);
+	get_buffer(1);
+	fx_disconnect();
+	fx_wait_event(VHU_DEV_EVENT_FREE, 1);
+
+	fake_bdev_set_mode(fx.fake, FAKE_BDEV_HELD);
+	begin(FEATURES_USUAL);
+	fx_ring_start(0);
+	fx_ring_start(1);
+	old = submit_held(0, 8);
+	die();
+	fake_bdev_set_mode(fx.fake, FAKE_BDEV_SYNC);
+	begin(FEATURES_USUAL);
+	fx_ring_start(1);
+	fx_ring_start(0);
+	fx_wait_done(0, &old);
+	fx_check_works(0);
+	fx_check_works(1);
+}
+END_TEST
+
 START_TEST(client_goes_on_where_it_was)
 {
 	/* Nothing in flight, nothing to do again, and no request twice. */
@@ -262,6 +360,30 @@ START_TEST(cache_mode_is_in_the_buffer)
 		fx_disconnect();
 		fx_wait_event(VHU_DEV_EVENT_FREE, 2 * round + 2);
 	}
+}
+END_TEST
+
+START_TEST(cache_mode_that_the_client_says_is_newer_than_the_buffer)
+{
+	uint8_t off = 0;
+
+	begin(FEATURES_USUAL | BIT64(VIRTIO_BLK_F_CONFIG_WCE));
+	(void)fx_get_config(0, 60);
+	ck_assert(!fx_info().write_through);
+	fx_disconnect();
+	fx_wait_event(VHU_DEV_EVENT_FREE, 1);
+
+	fx_connect();
+	fx_negotiate(FEATURES_USUAL | BIT64(VIRTIO_BLK_F_CONFIG_WCE), PROTOCOL_USUAL);
+	ck_assert_uint_eq(fx_set_config(32, 0, &off, 1), 0);
+	ck_assert_uint_eq(set_buffer(), 0);
+	ck_assert(fx_info().write_through);
+	fx_disconnect();
+	fx_wait_event(VHU_DEV_EVENT_FREE, 2);
+
+	begin(FEATURES_USUAL | BIT64(VIRTIO_BLK_F_CONFIG_WCE));
+	(void)fx_get_config(0, 60);
+	ck_assert(fx_info().write_through);
 }
 END_TEST
 
@@ -564,8 +686,12 @@ int main(void)
 	tcase_add_test(tc, requests_of_a_dead_server_are_done_again);
 	tcase_add_test(tc, nothing_new_begins_before_all_old_has_ended);
 	tcase_add_test(tc, base_counts_what_was_done_again);
+	tcase_add_test(tc, queue_is_disabled_when_what_was_in_flight_is_done);
+	tcase_add_test(tc, what_could_not_be_done_again_stays_in_the_buffer);
+	tcase_add_test(tc, buffer_may_be_for_some_of_the_queues);
 	tcase_add_test(tc, client_goes_on_where_it_was);
 	tcase_add_test(tc, cache_mode_is_in_the_buffer);
+	tcase_add_test(tc, cache_mode_that_the_client_says_is_newer_than_the_buffer);
 	tcase_add_test(tc, reset_forgets_what_is_in_flight);
 	tcase_add_test(tc, queue_with_requests_that_is_not_started_is_told_of);
 	tcase_add_test(tc, wrong_buffers_are_refused);
