@@ -241,7 +241,7 @@ static bool record_has_requests(const struct vq_inflight *rec, uint16_t queue_si
 
 	if (size == VQ_INFLIGHT_CLEAN)
 		return false;
-	for (unsigned int i = 0; i < MIN(size, queue_size); i++)
+	for (unsigned int i = 0; i < MIN(1u * size, 1u * queue_size); i++)
 		if (__atomic_load_n(is_packed ? &packed->desc[i].seq : &rec->seq[i],
 				    __ATOMIC_RELAXED))
 			return true;
