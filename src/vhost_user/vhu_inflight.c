@@ -254,7 +254,7 @@ int vhu_inflight_use(struct vhu_dev *dev, const struct vhu_inflight *has, int fd
 	unsigned int hits = memguard_hits();
 	struct inflight_header hdr;
 	struct vhu_inflight_buf buf;
-	uint64_t align_bytes;
+	uint64_t align_bytes = 0;
 	int r;
 
 	r = check_shape(dev, has);
