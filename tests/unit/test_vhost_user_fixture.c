@@ -17,7 +17,7 @@
 #include "vblk/util/math.h"
 
 /* What fx_check_works() finds in the block of a queue. Nobody writes there. */
-#define CHECKED_AT(idx) ((idx) * 512 + 7)
+#define CHECKED_AT(idx) ((idx)*512 + 7)
 #define CHECKED(idx)	((uint8_t)(0x40 + (idx)))
 
 struct vhu_fixture fx;
