@@ -82,6 +82,8 @@ int vhu_config_set(struct vhu_dev *dev, const struct vhu_config *config)
 	const uint8_t *wce = wce_of(config);
 	bool migrated = config->flags == VHU_CONFIG_MIGRATED;
 
+	if (!range_fits(config->offset, config->size, VHU_CONFIG_MAX))
+		return vhu_refuse(dev, -EINVAL, "there is no such field");
 	if (config->flags && !migrated)
 		return vhu_refuse(dev, -EINVAL, "unknown flags");
 	/* After a migration all of it may come; what is the disk's does not change by that. */

@@ -225,6 +225,9 @@ static int get_config(struct vhu_dev *dev, struct vhu_msg *reply)
 {
 	const struct vhu_config *want = &dev->msg.payload.config;
 
+	/* No payload says that there is no such thing. */
+	if (!range_fits(want->offset, want->size, VHU_CONFIG_MAX))
+		return 0;
 	reply->hdr.size = VHU_CONFIG_HDR + want->size;
 	return vhu_config_get(dev, want, &reply->payload.config);
 }

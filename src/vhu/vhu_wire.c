@@ -117,8 +117,7 @@ static bool config_is_right(const struct vhu_msg *msg)
 {
 	const struct vhu_config *config = &msg->payload.config;
 
-	return msg->hdr.size >= VHU_CONFIG_HDR && msg->hdr.size - VHU_CONFIG_HDR == config->size &&
-	       range_fits(config->offset, config->size, VHU_CONFIG_MAX);
+	return msg->hdr.size >= VHU_CONFIG_HDR && msg->hdr.size - VHU_CONFIG_HDR == config->size;
 }
 
 static bool mem_table_is_right(const struct vhu_msg *msg)

@@ -299,6 +299,7 @@ END_TEST
 START_TEST(configuration_is_read_in_parts)
 {
 	struct vhu_config config;
+	struct vhu_msg msg;
 
 	fx_connect();
 	fx_negotiate(FEATURES_USUAL, PROTOCOL_USUAL);
@@ -310,6 +311,14 @@ START_TEST(configuration_is_read_in_parts)
 	ck_assert_uint_eq(config.data[0] | config.data[3], 0);
 	config = fx_get_config(0, 0);
 	ck_assert_uint_eq(config.size, 0);
+	vhu_msg_init(&msg, VHU_GET_CONFIG, 0, VHU_CONFIG_HDR + 4);
+	msg.payload.config.offset = VHU_CONFIG_MAX - 3;
+	msg.payload.config.size = 4;
+	fx_send(&msg);
+	msg = fx_recv();
+	ck_assert_int_eq(vhu_check_reply(&msg, VHU_GET_CONFIG), 0);
+	ck_assert_uint_eq(msg.hdr.size, 0);
+	ck_assert_uint_eq(fx_set_config(UINT32_MAX, VHU_CONFIG_MIGRATED, "", 1), EINVAL);
 }
 END_TEST
 
@@ -416,6 +425,29 @@ START_TEST(size_is_told_when_queues_run)
 END_TEST
 
 /* A client that goes while its requests are in flight; the next one waits for that. */
+START_TEST(size_is_told_again_when_the_client_has_room_for_it)
+{
+	int fd;
+
+	fx_connect();
+	fx_negotiate(FEATURES_USUAL, PROTOCOL_USUAL);
+	fd = give_backend_socket();
+	ck_assert_uint_eq(fx_set_memory(), 0);
+	fx_ring_start(0);
+	/* More than any socket holds. */
+	for (unsigned int i = 0; i < 20000; i++)
+		set_capacity((1 + i % 2) << 20);
+	/* Its thread hears of that, which it would not need to if it had been the one. */
+	(void)fx_ask_u64(VHU_GET_STATUS);
+	while (is_told(fd, 0))
+		;
+	ck_assert(is_told(fd, PATIENCE_MS));
+	ck_assert(!is_told(fd, 20));
+	fx_check_works(0);
+	close(fd);
+}
+END_TEST
+
 START_TEST(next_client_is_served_when_the_last_ones_requests_have_ended)
 {
 	struct ring_blk_req req;
@@ -512,6 +544,7 @@ int main(void)
 	tcase_add_test(tc, cache_is_switched_while_it_works);
 	tcase_add_test(tc, driver_without_flush_gets_durable_writes);
 	tcase_add_test(tc, size_is_told_when_queues_run);
+	tcase_add_test(tc, size_is_told_again_when_the_client_has_room_for_it);
 	tcase_add_test(tc, next_client_is_served_when_the_last_ones_requests_have_ended);
 	tcase_add_test(tc, second_client_is_refused_while_one_is_served);
 	tcase_add_test(tc, retirement_answers_what_is_in_flight);

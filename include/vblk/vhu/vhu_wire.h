@@ -196,7 +196,8 @@ int vhu_check_header(const struct vhu_header *hdr) VBLK_MUST_CHECK;
 
 /**
  * vhu_check_request() - is this a request of a front-end as it should be?
- * Sizes, counts that agree with them, number of descriptors; not what the numbers mean.
+ * Sizes, counts that agree with them, number of descriptors; not what the numbers mean, among
+ * which is the offset of a vhu_config.
  * Return: 0; -EPROTO no; -EOPNOTSUPP a request that is not in enum vhu_request, or of a feature
  *         that is not in enum vhu_protocol_feature: nothing of its payload was looked at.
  */
