@@ -8,3 +8,6 @@ vblk_unit_test(vhost_user_hostile
 vblk_unit_test(vhost_user_inflight
 	SOURCES test_vhost_user_inflight.c test_vhost_user_fixture.c
 	LIBS vblk_vhost_user vblk_fake_ring vblk_fake_bdev)
+vblk_unit_test(vhost_user_loopback
+	SOURCES test_vhost_user_loopback.c test_bdev_fixture.c
+	LIBS vblk_vhost_user vblk_bdev)
