@@ -66,6 +66,7 @@ static struct {
 	struct bdev_queue *bqs[QUEUES];
 	struct test_io ios[IOS];
 	uint8_t *data, *forbidden;
+	int data_fd;
 	struct memmap *map;
 	unsigned int version[BLOCKS];
 } lb;
@@ -221,13 +222,12 @@ static void make_memory(void)
 		.perm = MEMMAP_READ | MEMMAP_WRITE,
 	};
 
-	region.fd = memfd_create("loopback", MFD_CLOEXEC);
+	region.fd = lb.data_fd = memfd_create("loopback", MFD_CLOEXEC);
 	ck_assert_int_eq(ftruncate(region.fd, DATA_BYTES), 0);
 	lb.data = mmap(NULL, DATA_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, region.fd, 0);
 	lb.forbidden = mmap(NULL, DATA_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ck_assert(lb.data != MAP_FAILED && lb.forbidden != MAP_FAILED);
 	region.va = lb.forbidden;
-	/* Its file stays open for as long as the process is there. */
 	ck_assert_int_eq(memmap_new(&region, 1, NULL, NULL, &lb.map), 0);
 }
 
@@ -267,6 +267,7 @@ static void teardown(void)
 	close(lb.answer_fd);
 	bdev_close(lb.disk);
 	memmap_unref(lb.map);
+	close(lb.data_fd);
 	munmap(lb.data, DATA_BYTES);
 	munmap(lb.forbidden, DATA_BYTES);
 	close(lb.listen_fd);
@@ -306,8 +307,8 @@ static void commit(void)
 		bdev_commit(lb.bqs[i]);
 }
 
-/* All have ended well, each once. */
-static void finish(unsigned int cnt)
+/* All have ended so, each once. */
+static void finish_with(unsigned int cnt, int result)
 {
 	const struct timespec nap = { .tv_nsec = 200000 };
 
@@ -318,8 +319,13 @@ static void finish(unsigned int cnt)
 			(void)nanosleep(&nap, NULL);
 		}
 		ck_assert_int_eq(lb.ios[nr].done_cnt, 1);
-		ck_assert_int_eq(lb.ios[nr].result, 0);
+		ck_assert_int_eq(lb.ios[nr].result, result);
 	}
+}
+
+static void finish(unsigned int cnt)
+{
+	finish_with(cnt, 0);
 }
 
 static unsigned int block_of(unsigned int round, unsigned int nr)
@@ -419,6 +425,23 @@ START_TEST(killed_servers_lose_nothing)
 }
 END_TEST
 
+/* The rings are elsewhere: what the kernel cannot read or write is an error of its request. */
+START_TEST(data_memory_that_is_cut_fails_its_requests_alone)
+{
+	write_round(0);
+	finish(IOS);
+	ck_assert_int_eq(ftruncate(lb.data_fd, 0), 0);
+	begin(0, BDEV_WRITE, BLOCKS - 1, 0);
+	begin(1, BDEV_READ, BLOCKS - 1, BLOCK);
+	commit();
+	finish_with(2, -EIO);
+	ck_assert_int_eq(ftruncate(lb.data_fd, DATA_BYTES), 0);
+	read_round(0);
+	finish(IOS);
+	check_round(0);
+}
+END_TEST
+
 START_TEST(size_of_the_server_is_that_of_the_client)
 {
 	uint64_t bytes;
@@ -450,6 +473,7 @@ int main(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, data_flushes_zeroes_and_discards_go_through);
 	tcase_add_test(tc, killed_servers_lose_nothing);
+	tcase_add_test(tc, data_memory_that_is_cut_fails_its_requests_alone);
 	tcase_add_test(tc, size_of_the_server_is_that_of_the_client);
 	suite_add_tcase(s, tc);
 	return run_suite(s);
