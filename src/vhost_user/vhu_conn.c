@@ -17,6 +17,7 @@ enum source {
 	SOURCE_QUEUES,
 	SOURCE_LISTEN,
 	SOURCE_CONN,
+	SOURCE_BACKEND,
 	SOURCE_CNT,
 };
 
@@ -32,6 +33,10 @@ int vhu_conn_init(struct vhu_dev *dev)
 {
 	int r;
 
+	dev->listen_name_bytes = sizeof(dev->listen_name);
+	if (getsockname(dev->listen_fd, (struct sockaddr *)&dev->listen_name,
+			&dev->listen_name_bytes) < 0)
+		return -errno;
 	dev->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (dev->epoll_fd < 0)
 		return -errno;
@@ -59,9 +64,31 @@ void vhu_conn_watch(struct vhu_dev *dev)
 
 void vhu_backend_fd_set(struct vhu_dev *dev, int fd)
 {
-	if (dev->backend_fd >= 0)
-		(void)close(dev->backend_fd);
+	if (dev->backend_fd >= 0) {
+		(void)watch(dev, EPOLL_CTL_DEL, dev->backend_fd, SOURCE_BACKEND, 0);
+		(void)close(steal_fd(&dev->backend_fd));
+	}
+	if (fd >= 0 && watch(dev, EPOLL_CTL_ADD, fd, SOURCE_BACKEND, EPOLLIN) < 0)
+		(void)close(steal_fd(&fd));
 	dev->backend_fd = fd;
+}
+
+/*
+ * It is never asked for a reply there. Descriptors in a message that nobody reads would be kept
+ * open, among them perhaps the other end of the connection.
+ */
+static void backend_handle_event(struct vhu_dev *dev)
+{
+	char byte;
+	struct iovec iov = { &byte, sizeof(byte) };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n = recvmsg(dev->backend_fd, &mh, MSG_DONTWAIT | MSG_PEEK);
+
+	if (n > 0)
+		vhu_conn_close(dev, vhu_complain(dev, -EPROTO,
+						 "a message where only the server has a say"));
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		vhu_backend_fd_set(dev, -1);
 }
 
 static void conn_begin(struct vhu_dev *dev, int fd)
@@ -120,13 +147,23 @@ static void conn_read(struct vhu_dev *dev)
 		if (dev->phase != VHU_PHASE_SERVING || dev->waiting || dev->retiring)
 			return;
 		r = vhu_rx_recv(&dev->rx, dev->conn_fd, &dev->msg);
-		if (r == -EAGAIN)
+		if (r == -EAGAIN) {
+			if (dev->rx.got_bytes && !dev->message_ns)
+				dev->message_ns = clock_now_ns() + VHU_MESSAGE_MS * NSEC_PER_MSEC;
 			return;
+		}
+		dev->message_ns = 0;
 		if (r < 0)
 			conn_lost(dev, r);
 		else
 			vhu_msg_handle(dev);
 	}
+}
+
+/* Its descriptors may be what keeps the connection open, so that its end would not be seen. */
+void vhu_conn_is_late(struct vhu_dev *dev)
+{
+	vhu_conn_close(dev, vhu_complain(dev, -ETIMEDOUT, "a message came in part only"));
 }
 
 static void conn_handle_events(struct vhu_dev *dev, uint32_t events)
@@ -157,6 +194,10 @@ void vhu_conn_handle(struct vhu_dev *dev)
 			if (dev->phase == VHU_PHASE_SERVING)
 				conn_handle_events(dev, events[i].events);
 			break;
+		case SOURCE_BACKEND:
+			if (dev->backend_fd >= 0)
+				backend_handle_event(dev);
+			break;
 		case SOURCE_CNT:
 			break;
 		}
@@ -178,6 +219,7 @@ void vhu_conn_close(struct vhu_dev *dev, int err)
 	dev->waiting = false;
 	dev->owed_ns = 0;
 	dev->missing_ns = 0;
+	dev->message_ns = 0;
 	if (!err)
 		dev->why[0] = '\0';
 	vhu_rings_stop(dev, VDEV_STOP_NOW);

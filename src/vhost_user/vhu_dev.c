@@ -261,8 +261,8 @@ static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
 
 uint64_t vhu_dev_deadline_ns(const struct vhu_dev *dev)
 {
-	return earlier(earlier(dev->listen_ns, dev->nudge_ns),
-		       earlier(dev->missing_ns, dev->owed_ns));
+	return earlier(dev->message_ns, earlier(earlier(dev->listen_ns, dev->nudge_ns),
+						earlier(dev->missing_ns, dev->owed_ns)));
 }
 
 static bool is_due(uint64_t *at_ns, uint64_t now_ns)
@@ -279,6 +279,8 @@ void vhu_dev_handle_deadline(struct vhu_dev *dev)
 
 	if (is_due(&dev->listen_ns, now_ns))
 		vhu_conn_watch(dev);
+	if (is_due(&dev->message_ns, now_ns))
+		vhu_conn_is_late(dev);
 	if (is_due(&dev->owed_ns, now_ns))
 		vhu_config_tell(dev);
 	if (is_due(&dev->missing_ns, now_ns))

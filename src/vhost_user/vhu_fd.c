@@ -54,6 +54,16 @@ bool vhu_fd_is_stream(int fd)
 	return domain == AF_UNIX && type == SOCK_STREAM;
 }
 
+bool vhu_fd_leads_to(int fd, const struct sockaddr_un *name, socklen_t name_bytes)
+{
+	struct sockaddr_un peer;
+	socklen_t bytes = name_bytes;
+
+	/* Fails where the name is shorter. */
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERNAME, &peer, &bytes) &&
+	       !memcmp(&peer, name, name_bytes);
+}
+
 int vhu_fd_memory(int proc_fd, int fd, uint64_t *ret_size_bytes, uint64_t *ret_align_bytes)
 {
 	uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);

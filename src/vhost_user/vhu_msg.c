@@ -243,6 +243,9 @@ static int set_backend_req_fd(struct vhu_dev *dev, struct vhu_msg *reply VBLK_UN
 
 	if (!vhu_fd_is_stream(fd))
 		return vhu_refuse(dev, -EBADF, "not a stream socket");
+	/* The other end of the connection would stay open when the client has gone. */
+	if (vhu_fd_leads_to(fd, &dev->listen_name, dev->listen_name_bytes))
+		return vhu_refuse(dev, -ELOOP, "a connection to this very device");
 	vhu_backend_fd_set(dev, steal_fd(&fd));
 	return 0;
 }

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "vblk/mem/memmap.h"
 #include "vblk/vhost_user/vhu_dev.h"
@@ -18,6 +20,7 @@
 #define VHU_NUDGE_MS   100u  /* between looks at queues that do not stop */
 #define VHU_OWED_MS    1000u /* until a client that does not read is told again */
 #define VHU_MISSING_MS 2000u /* for starting a queue that has requests in flight */
+#define VHU_MESSAGE_MS 3000u /* for a message of which a part has come */
 
 /* --- what a descriptor is (vhu_fd.c) --- */
 
@@ -25,6 +28,8 @@
 int vhu_fd_open_proc(void) VBLK_MUST_CHECK;
 bool vhu_fd_is_eventfd(int proc_fd, int fd);
 bool vhu_fd_is_stream(int fd);
+/* Is it connected to the socket of this name? */
+bool vhu_fd_leads_to(int fd, const struct sockaddr_un *name, socklen_t name_bytes);
 /**
  * vhu_fd_memory() - is it memory that can be mapped, and that never makes us wait?
  * A file of tmpfs or hugetlbfs (so any memfd), or the memory of a VDUSE device. A file of another
@@ -140,6 +145,8 @@ struct vhu_dev {
 	struct vdev *vdev;
 	uint64_t features_offered;
 	int listen_fd;
+	struct sockaddr_un listen_name;
+	socklen_t listen_name_bytes;
 	int epoll_fd;
 	int proc_fd;
 	int sink_fd;	      /* eventfd that nobody reads */
@@ -156,6 +163,7 @@ struct vhu_dev {
 	uint64_t nudge_ns;   /* when to look after queues that stop */
 	uint64_t missing_ns; /* when a queue that is not started is told of */
 	uint64_t owed_ns;    /* when to tell the client again */
+	uint64_t message_ns; /* when a message must be there */
 
 	/* The connection. */
 	int conn_fd;
@@ -270,10 +278,12 @@ void vhu_msg_go_on(struct vhu_dev *dev);
 
 int vhu_conn_init(struct vhu_dev *dev) VBLK_MUST_CHECK;
 void vhu_conn_handle(struct vhu_dev *dev);
-/* Takes @fd, the socket for what we have to say, or -1 for none. */
+/* Takes @fd, the socket for what we have to say, or -1 for none. Nothing may come from there. */
 void vhu_backend_fd_set(struct vhu_dev *dev, int fd);
 /* Polls what the phase and a waiting message allow. */
 void vhu_conn_watch(struct vhu_dev *dev);
+/* A message has been on its way in for too long. */
+void vhu_conn_is_late(struct vhu_dev *dev);
 /* Ends the connection. @err: 0, or what was wrong, with vhu_dev_why(). */
 void vhu_conn_close(struct vhu_dev *dev, int err);
 /* A queue has stopped. */

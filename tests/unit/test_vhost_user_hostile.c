@@ -85,6 +85,29 @@ static void send_cut(struct vhu_msg *msg, size_t bytes)
 	ck_assert_int_eq(shutdown(fx.conn_fd, SHUT_WR), 0);
 }
 
+/* The first bytes of a header, with its descriptor. */
+static void send_part(struct vhu_msg *msg, size_t bytes)
+{
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(sizeof(int))];
+	} ctl = { .room = { 0 } };
+	struct iovec iov = { &msg->hdr, bytes };
+	struct msghdr mh = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &ctl,
+		.msg_controllen = sizeof(ctl),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&mh);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), msg->fds, sizeof(int));
+	ck_assert_int_eq(sendmsg(fx.conn_fd, &mh, MSG_NOSIGNAL), bytes);
+}
+
 START_TEST(garbage_costs_the_connection)
 {
 	unsigned int fd_cnt;
@@ -168,6 +191,39 @@ START_TEST(client_that_does_not_read_is_not_waited_for)
 	ck_assert(r == -EPIPE || r == -ECONNRESET);
 	fx_wait_event(VHU_DEV_EVENT_DISCONNECTED, 1);
 	ck_assert_str_eq(fx.why, "GET_CONFIG: the client does not read its replies");
+	check_next_is_served();
+}
+END_TEST
+
+/* The server must not be who keeps the connection of a client open that has gone. */
+START_TEST(connection_is_not_kept_open_by_what_it_brings)
+{
+	struct vhu_msg msg;
+	int pair[2];
+
+	for (unsigned int how = 0; how < 3; how++) {
+		fx_connect();
+		fx_negotiate(FEATURES_USUAL, PROTOCOL_USUAL);
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+		vhu_msg_init(&msg, VHU_SET_BACKEND_REQ_FD, 0, 0);
+		msg.fds[msg.fd_cnt++] = fx.conn_fd;
+		if (how == 0) {
+			ck_assert_uint_eq(fx_tell(&msg), ELOOP);
+		} else if (how == 1) {
+			/* In a message that nobody reads. */
+			ck_assert_int_eq(vhu_send(pair[0], &msg), 0);
+			msg.fds[0] = pair[1];
+			ck_assert_uint_eq(fx_tell(&msg), 0);
+		} else {
+			/* In one that has no end. */
+			send_part(&msg, 5);
+		}
+		close(pair[0]);
+		close(pair[1]);
+		fx_disconnect();
+		fx_wait_event(VHU_DEV_EVENT_FREE, how + 1);
+	}
+	ck_assert_str_eq(fx.why, "a message came in part only");
 	check_next_is_served();
 }
 END_TEST
@@ -537,6 +593,7 @@ int main(void)
 	tcase_add_test(tc, message_in_single_bytes_is_a_message);
 	tcase_add_test(tc, unknown_request_is_refused_where_that_can_be_said);
 	tcase_add_test(tc, client_that_does_not_read_is_not_waited_for);
+	tcase_add_test(tc, connection_is_not_kept_open_by_what_it_brings);
 	tcase_add_test(tc, numbers_that_mean_nothing_are_refused);
 	tcase_add_test(tc, running_queue_is_not_changed);
 	tcase_add_test(tc, descriptors_of_another_kind_are_refused);
