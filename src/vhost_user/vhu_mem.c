@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The client's memory. Each region is mapped once, in an object that is counted:
- * a new table shares with the one before what it has in common with it, and what
- * it does not have goes when the last request that may touch it has ended.
+ * The client's memory. Each region is an object that is counted: a table that gains
+ * or loses a slot shares the others with the one before, and what it does not have
+ * goes when the last request that may touch it has ended.
  */
 #include "vhu_priv.h"
 
