@@ -196,7 +196,7 @@ static int remove_run_dir(const struct device *device)
 {
 	static const char *const files[] = { "control",	 "state.json", "state.json.new",
 					     "inflight", "stats",      "rotational",
-					     "lock" };
+					     "worker",	 "lock" };
 	char path[PATH_MAX];
 	int r;
 

@@ -7,6 +7,7 @@
  *   lock        locked with flock(2) by the keeper process for its whole life
  *   inflight    record of requests in flight
  *   stats       counters
+ *   worker      a worker holds a lock on the byte that has its process number
  */
 #ifndef VBLK_CONTROL_PATHS_H
 #define VBLK_CONTROL_PATHS_H
