@@ -288,11 +288,7 @@ int cmd_detach(int argc, char **argv)
 		log_error("--timeout takes seconds, 1 to %d, not '%s'", TIMEOUT_MAX_S, timeout);
 		return EXIT_USAGE;
 	}
-	if (geteuid() != 0) {
-		log_error("detach needs root (try sudo)");
-		return EXIT_FAILED;
-	}
-	r = device_find(name, &device);
+	r = device_find_to_change(argv[0], name, &device);
 	if (r)
 		return r;
 	r = detach(&device, force, (int)(timeout_s * MSEC_PER_SEC));

@@ -214,11 +214,7 @@ int cmd_resize(int argc, char **argv)
 		log_error("SIZE is a number of bytes, also with K, M, G or T, not '%s'", size);
 		return EXIT_USAGE;
 	}
-	if (geteuid() != 0) {
-		log_error("resize needs root (try sudo)");
-		return EXIT_FAILED;
-	}
-	r = device_find(name, &device);
+	r = device_find_to_change(argv[0], name, &device);
 	if (r)
 		return r;
 	r = resize(&device, size_bytes, force);

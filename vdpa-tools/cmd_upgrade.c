@@ -128,11 +128,7 @@ int cmd_upgrade(int argc, char **argv)
 	r = args_parse(argc, argv, NULL, 0, "NAME", &name);
 	if (r)
 		return r;
-	if (geteuid() != 0) {
-		log_error("upgrade needs root (try sudo)");
-		return EXIT_FAILED;
-	}
-	r = device_find(name, &device);
+	r = device_find_to_change(argv[0], name, &device);
 	if (r)
 		return r;
 	r = check_condition(&device);

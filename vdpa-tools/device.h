@@ -24,6 +24,7 @@ enum device_condition {
  * struct device - what is known of one device
  * @status: owned object; fields of io.vblkd.Device Status, live or from state.json, or none
  * @node: "/dev/vda" or ""
+ * @served: on a socket: the kernel knows nothing of it
  * @has_vduse: the VDUSE device exists; @on_bus: the vdpa device exists
  */
 struct device {
@@ -31,6 +32,7 @@ struct device {
 	enum device_condition condition;
 	json_t *status;
 	char node[HOST_NODE_MAX + 8];
+	bool served;
 	bool has_vduse;
 	bool on_bus;
 };
@@ -47,10 +49,13 @@ int device_list(struct device **ret_devices, size_t *ret_cnt) VBLK_MUST_CHECK;
 void device_list_free(struct device *devices, size_t cnt);
 
 /**
- * device_find() - by name, or by its node's path
+ * device_find() - by name, or by the path of its node or socket
  * Return: 0; EXIT_FAILED after a message.
  */
 int device_find(const char *name_or_node, struct device *ret_device) VBLK_MUST_CHECK;
+/* The same for @command, which changes it: that may root, and who made it. */
+int device_find_to_change(const char *command, const char *name_or_node,
+			  struct device *ret_device) VBLK_MUST_CHECK;
 
 /* One word or two for STATE. Borrowed from @device. */
 const char *device_state(const struct device *device);

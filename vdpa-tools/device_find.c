@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "command.h"
@@ -99,27 +100,40 @@ static enum device_condition find_condition(const struct device *device)
 	return device->has_vduse ? DEVICE_ORPHAN : DEVICE_REMAINS;
 }
 
+/* Is @dir in a run directory of one who is not root, and so no disk of this host? */
+static bool is_of_a_user(const char *dir)
+{
+	const char *host = vblkd_host_run_dir();
+
+	return strncmp(dir, host, strlen(host)) != 0;
+}
+
 int device_load(const char *name, struct device *ret_device)
 {
 	struct device device = { .condition = DEVICE_ANSWERS };
 	char dir[PATH_MAX];
+	bool answers;
 
 	if (parse_device_name(name) < 0 || vblkd_run_path(name, NULL, dir, sizeof(dir)) < 0)
 		return -EINVAL;
 	strcpy(device.name, name);
-	load_kernel(&device);
-	if (access(dir, F_OK) < 0 && !(device.has_vduse && has_our_vendor(name)))
-		return -ENODEV;
-
 	device.status = ask_daemon(name);
-	if (!device.status) {
-		device.condition = find_condition(&device);
+	answers = device.status != NULL;
+	if (!answers)
 		device.status = read_state(name);
-	}
 	if (!device.status)
 		device.status = json_object();
 	if (!device.status)
 		return -ENOMEM;
+	device.served = is_of_a_user(dir) || device_string(&device, "socket")[0];
+	if (!device.served)
+		load_kernel(&device);
+	if (access(dir, F_OK) < 0 && !(device.has_vduse && has_our_vendor(name))) {
+		device_fini(&device);
+		return -ENODEV;
+	}
+	if (!answers)
+		device.condition = find_condition(&device);
 	*ret_device = device;
 	return 0;
 }
@@ -156,9 +170,9 @@ static void add_name(const char *name, void *ctx)
 	strcpy(names->name[names->cnt++], name);
 }
 
-static void add_run_dir_names(struct names *names)
+static void add_run_dir_names(const char *path, struct names *names)
 {
-	DIR *dir = opendir(vblkd_run_dir());
+	DIR *dir = opendir(path);
 	struct dirent *entry;
 
 	while (dir && (entry = readdir(dir)))
@@ -200,7 +214,8 @@ int device_list(struct device **ret_devices, size_t *ret_cnt)
 	struct names names = { .cnt = 0 };
 	int r;
 
-	add_run_dir_names(&names);
+	add_run_dir_names(vblkd_run_dir(), &names);
+	add_run_dir_names(vblkd_host_run_dir(), &names);
 	r = host_vduse_each("", add_name, &names);
 	if (!r)
 		r = names.error;
@@ -219,7 +234,14 @@ void device_list_free(struct device *devices, size_t cnt)
 	free(devices);
 }
 
-/* The name of the device with this node; false when there is none. */
+static bool is_at(const struct device *device, const char *path)
+{
+	const char *where = device->served ? device_string(device, "socket") : device->node;
+
+	return where[0] && !strcmp(where, path);
+}
+
+/* The name of the device with this node or socket; false when there is none. */
 static bool name_of_node(const char *node, char ret_name[DEVICE_NAME_MAX + 1])
 {
 	struct device *devices;
@@ -233,7 +255,7 @@ static bool name_of_node(const char *node, char ret_name[DEVICE_NAME_MAX + 1])
 	if (device_list(&devices, &cnt) < 0)
 		return false;
 	for (size_t i = 0; i < cnt && !found; i++) {
-		found = devices[i].node[0] && !strcmp(devices[i].node, real);
+		found = is_at(&devices[i], real) || is_at(&devices[i], node);
 		if (found)
 			strcpy(ret_name, devices[i].name);
 	}
@@ -285,6 +307,31 @@ int device_find(const char *name_or_node, struct device *ret_device)
 		explain_no_device(name_or_node);
 	else
 		log_errno(r, "cannot look at device '%s'", name_or_node);
+	return EXIT_FAILED;
+}
+
+static bool is_ours(const char *name)
+{
+	char dir[PATH_MAX];
+	struct stat st;
+
+	return vblkd_run_path(name, NULL, dir, sizeof(dir)) == 0 && stat(dir, &st) == 0 &&
+	       st.st_uid == geteuid();
+}
+
+int device_find_to_change(const char *command, const char *name_or_node, struct device *ret_device)
+{
+	bool is_root = geteuid() == 0;
+
+	/* Who can see none means one of root's. */
+	if (is_root || access(vblkd_run_dir(), R_OK | X_OK) == 0) {
+		int r = device_find(name_or_node, ret_device);
+
+		if (r || is_root || is_ours(ret_device->name))
+			return r;
+		device_fini(ret_device);
+	}
+	log_error("%s needs root (try sudo)", command);
 	return EXIT_FAILED;
 }
 

@@ -3,8 +3,11 @@
 #include "test_control.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "vblk/control/device_interface.h"
 #include "vblk/control/paths.h"
@@ -72,9 +75,45 @@ START_TEST(run_paths)
 	ck_assert_int_eq(vblkd_run_path("../x", NULL, path, sizeof(path)), -EINVAL);
 	ck_assert_int_eq(vblkd_run_path("db", "control", path, 10), -ENAMETOOLONG);
 	setenv("VBLKD_RUN_DIR", "relative", 1);
-	ck_assert_str_eq(vblkd_run_dir(), "/run/vblkd");
+	ck_assert_str_eq(vblkd_host_run_dir(), "/run/vblkd");
 	setenv("VBLKD_RUN_DIR", "/tmp/x", 1);
 	ck_assert_str_eq(vblkd_run_dir(), "/tmp/x");
+	ck_assert_str_eq(vblkd_host_run_dir(), "/tmp/x");
+}
+END_TEST
+
+/* Root's devices are the host's, whatever session it has; others have their own, and see both. */
+START_TEST(run_paths_of_a_user)
+{
+	char dir[] = "/tmp/test-run-dir-XXXXXX", path[128], want[128];
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	ck_assert_int_eq(chmod(dir, 0755), 0);
+	unsetenv("VBLKD_RUN_DIR");
+	setenv("XDG_RUNTIME_DIR", dir, 1);
+	if (getuid() == 0) {
+		ck_assert_str_eq(vblkd_run_dir(), "/run/vblkd");
+		ck_assert_int_eq(chown(dir, 4711, 4711), 0);
+		ck_assert_int_eq(setresuid(4711, 4711, 4711), 0);
+	}
+	snprintf(want, sizeof(want), "%s/vblkd", dir);
+	ck_assert_str_eq(vblkd_run_dir(), want);
+	ck_assert_str_eq(vblkd_host_run_dir(), "/run/vblkd");
+	ck_assert_int_eq(vblkd_run_path("nobody-has-it", "control", path, sizeof(path)), 0);
+	ck_assert_str_eq(path, "/run/vblkd/nobody-has-it/control");
+	ck_assert_int_eq(mkdir(want, 0700), 0);
+	snprintf(want, sizeof(want), "%s/vblkd/mine", dir);
+	ck_assert_int_eq(mkdir(want, 0700), 0);
+	ck_assert_int_eq(vblkd_run_path("mine", NULL, path, sizeof(path)), 0);
+	ck_assert_str_eq(path, want);
+	unsetenv("XDG_RUNTIME_DIR");
+	snprintf(want, sizeof(want), "/run/user/%u/vblkd", (unsigned int)getuid());
+	ck_assert_str_eq(vblkd_run_dir(), want);
+	snprintf(want, sizeof(want), "%s/vblkd/mine", dir);
+	rmdir(want);
+	*strrchr(want, '/') = '\0';
+	rmdir(want);
+	rmdir(dir);
 }
 END_TEST
 
@@ -87,6 +126,7 @@ int main(void)
 	tcase_add_loop_test(tc, encode_at_the_limit, 0, 2);
 	tcase_add_test(tc, interface_text_describes_what_the_daemon_answers);
 	tcase_add_test(tc, run_paths);
+	tcase_add_test(tc, run_paths_of_a_user);
 	suite_add_tcase(s, tc);
 	suite_add_tcase(s, control_conn_case());
 	suite_add_tcase(s, control_hostile_case());
