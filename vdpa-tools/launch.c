@@ -206,7 +206,7 @@ static void wait_for_daemon(struct run *run, struct launch_notice *notice)
 static int exit_code(const struct run *run, const struct launch_notice *notice)
 {
 	if (run->interrupted) {
-		log_error("attach was interrupted%s",
+		log_error("the start was interrupted%s",
 			  run->ended ? "" : "; vblkd has not ended yet");
 		return EXIT_FAILED;
 	}

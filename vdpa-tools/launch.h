@@ -6,7 +6,6 @@
 #include <limits.h>
 #include <stdbool.h>
 
-#include "vblk/host/host_vdpa.h"
 #include "vblk/util/compiler.h"
 
 /**
@@ -17,14 +16,17 @@
  */
 int launch_find_daemon(char ret_path[PATH_MAX]) VBLK_MUST_CHECK;
 
+/* A unix socket's path is the longest. */
+#define LAUNCH_NODE_MAX 108
+
 /**
  * struct launch_notice - what the daemon said so far, in sd_notify(3)'s form
- * @node: "" until X_VBLKD_NODE came
+ * @node: of the disk, or the path of the socket that it is served on; "" until X_VBLKD_NODE came
  */
 struct launch_notice {
 	bool ready;
 	bool failed;
-	char node[HOST_NODE_MAX + 8];
+	char node[LAUNCH_NODE_MAX];
 };
 
 /* Takes in one datagram, lines of "KEY=VALUE"; unknown ones pass. */

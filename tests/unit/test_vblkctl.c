@@ -166,12 +166,13 @@ static const struct {
 } notices[] = {
 	{ "READY=1\nSTATUS=serving\nX_VBLKD_NODE=/dev/vda", true, false, "/dev/vda" },
 	{ "X_VBLKD_NODE=/dev/vdb\nREADY=1\n", true, false, "/dev/vdb" },
+	{ "READY=1\nX_VBLKD_NODE=/run/user/1000/d.sock", true, false, "/run/user/1000/d.sock" },
 	{ "STATUS=READY=1", false, false, "" },
 	{ "READY=10\nREADY=\n\nNOTREADY=1", false, false, "" },
 	{ "X_VBLKD_FAILED=1\nSTATUS=failed", false, true, "" },
 	{ "X_VBLKD_NODE=\nX_VBLKD_NODE", false, false, "" },
 	{ "X_VBLKD_NODE=/dev/"
-	  "a-name-that-is-longer-than-any-block-device-of-linux-can-ever-be-named",
+	  "a-name-that-is-longer-than-any-block-device-of-linux-can-ever-be-named-and-also-longer-than-the-path-of-any-unix-socket",
 	  false, false, "" },
 	{ "", false, false, "" },
 };
