@@ -56,6 +56,7 @@ _vblkd_value()
 
 	case $2:$3 in
 	--cache:*) words=(writeback writethrough) ;;
+	--socket-mode:*) words=(0600 0660 0666) ;;
 	--log-level:*) words=(error warning notice info debug) ;;
 	*:*'|'*) IFS='|' read -ra words <<<"$3" ;;
 	*:FILE | *:PATH) _vblkd_files "$cur"; return ;;
@@ -168,7 +169,7 @@ _vblkctl()
 		return
 	fi
 	case $command in
-	attach)
+	attach | serve)
 		kinds=(BACKEND)
 		mapfile -t options < <(_vblkd_options "$daemon" | grep -vx -e --version)
 		;;

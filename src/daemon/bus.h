@@ -6,7 +6,13 @@
 #ifndef VBLKD_BUS_H
 #define VBLKD_BUS_H
 
-/* Return: the socket that systemd gave us (owned, close-on-exec); -1 there is none. */
-int bus_find(void);
+/* FileDescriptorName= of the unit */
+#define BUS_FD_NAME "vdpa"
+
+/*
+ * What else systemd passed on is closed, but for @kept_fd, and the environment forgets it.
+ * Return: the socket that systemd gave us (owned, close-on-exec); -1 there is none.
+ */
+int bus_find(int kept_fd);
 
 #endif

@@ -21,6 +21,8 @@ void config_init(struct vblkd_config *config)
 		.queues = (uint16_t)MIN((unsigned long)MAX(cpus, 1L),
 					(unsigned long)CONFIG_QUEUES_DEFAULT_MAX),
 		.queue_size = CONFIG_QUEUE_SIZE_DEFAULT,
+		.socket_mode = CONFIG_SOCKET_MODE_DEFAULT,
+		.socket_fd = -1,
 		.msg_timeout_s = CONFIG_MSG_TIMEOUT_DEFAULT_S,
 		.umem = VDUSE_UMEM_AUTO,
 		.attach_timeout_s = CONFIG_ATTACH_TIMEOUT_DEFAULT,
@@ -95,7 +97,7 @@ static char *absolute_spec(const char *backend)
 	return spec;
 }
 
-/* "disk" of "/images/disk.img": a name to start with when none was given. */
+/* "disk" of "/images/disk.img" or "/run/disk.sock": a name when none was given. */
 static void name_from_backend(const char *backend, char *ret_name, size_t len)
 {
 	const char *base = strrchr(backend, '/');
@@ -138,16 +140,33 @@ static void name_from_file(const char *path, char *ret_name, size_t len)
 
 static int make_name(struct vblkd_config *config, const char *backend, char why[BDEV_WHY_MAX])
 {
-	const char *from = config->config_file ? config->config_file : backend;
+	const char *from = config->config_file ? config->config_file
+			   : config->socket[0] ? config->socket
+					       : backend;
 
 	if (config->config_file)
 		name_from_file(from, config->name, sizeof(config->name));
 	else
-		name_from_backend(backend, config->name, sizeof(config->name));
+		name_from_backend(from, config->name, sizeof(config->name));
 	if (parse_device_name(config->name) == 0)
 		return 0;
 	snprintf(why, BDEV_WHY_MAX, "cannot make a device name of '%s': give one with --name",
 		 from);
+	return -EINVAL;
+}
+
+/* What vblkctl's two commands, or systemd, say of the door. */
+static int check_door(const struct vblkd_config *config, char why[BDEV_WHY_MAX])
+{
+	bool wants_disk = config->detached && !config->served;
+
+	if (config->served && !config->socket[0])
+		snprintf(why, BDEV_WHY_MAX, "serve needs a socket: give its path with --socket");
+	else if (wants_disk && config->socket[0])
+		snprintf(why, BDEV_WHY_MAX,
+			 "attach makes disks of this host; for a socket there is 'vblkctl serve'");
+	else
+		return 0;
 	return -EINVAL;
 }
 
@@ -156,6 +175,8 @@ int config_finish(struct vblkd_config *config, const char *backend, char why[BDE
 	const char *given = backend ? backend : config->backend;
 	char *spec;
 
+	if (check_door(config, why) < 0)
+		return -EINVAL;
 	if (!given) {
 		snprintf(why, BDEV_WHY_MAX, "the key 'backend' is missing");
 		return -EINVAL;
@@ -171,6 +192,12 @@ int config_finish(struct vblkd_config *config, const char *backend, char why[BDE
 	config->backend = spec;
 	config->bdev.spec = config->backend;
 	config->bdev.queue_cnt = config->queues;
+	/* The kernel's driver would use a table for each request, which costs memory and time. */
+	if (!config->indirect_set)
+		config->indirect = config->socket[0] != '\0';
+	/* A kick and a wake-up are most of what a request over a socket takes. */
+	if (!config->poll_set && config->socket[0])
+		config->poll = VDEV_POLL_ADAPTIVE;
 	if (!config->serial[0])
 		serial_from_name(config->name, config->serial);
 	return 0;

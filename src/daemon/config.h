@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "privileges.h"
+#include "serve_socket.h"
 #include "vblk/bdev/bdev.h"
 #include "vblk/blk/blk_config.h"
 #include "vblk/util/log.h"
@@ -18,13 +19,20 @@
 #define CONFIG_QUEUE_SIZE_DEFAULT     1024u
 #define CONFIG_MSG_TIMEOUT_DEFAULT_S  60u
 #define CONFIG_ATTACH_TIMEOUT_DEFAULT 60u
+#define CONFIG_SOCKET_MODE_DEFAULT    0600
 
 /**
  * struct vblkd_config - one device
+ * @socket: path of the socket that it is served on, absolute; empty: it is a disk of this host
+ * @socket_fd: that socket, where systemd made it; -1
+ * @given: the options that were, as bits, see option_set()
  * @bdev: spec is an absolute path for files, so that it means the same everywhere
  * @msg_timeout_s: how long the kernel waits for an answer, never 0
  * @bounce_bytes: 0 = the kernel's default
  * @attach_timeout_s: when a start that hangs is reported
+ * @indirect_set, @poll_set: was asked for; the default depends on @socket
+ * @served: vblkctl wants a socket; as @detached, it wants a disk otherwise
+ * @in_file: a configuration file is just being read
  * @config_file: where options were read from, NULL = nowhere; borrowed
  * @check_config: only tell the mistakes in files
  * @handover_fd: record of the program that runs now, -1 = a start of its own
@@ -37,19 +45,27 @@ struct vblkd_config {
 	char name[DEVICE_NAME_MAX + 1];
 	char serial[BLK_SERIAL_BYTES + 1];
 	char *backend;
+	char socket[SERVE_PATH_MAX];
+	mode_t socket_mode;
+	int socket_fd;
+	uint64_t given;
 	struct bdev_params bdev;
 	uint16_t queues;
 	uint16_t queue_size;
 	bool indirect;
+	bool indirect_set;
 	uint32_t msg_timeout_s;
 	uint64_t bounce_bytes;
 	enum vduse_umem umem;
 	enum vdev_poll_mode poll;
+	bool poll_set;
 	uint32_t attach_timeout_s;
 	enum log_level log_level;
 	char user[PRIVILEGES_USER_MAX];
 	bool seccomp;
 	bool detached;
+	bool served;
+	bool in_file;
 	const char *config_file;
 	bool check_config;
 	int handover_fd;

@@ -69,7 +69,7 @@ static int take_key(const char *path, const struct ini_line *lines, size_t i,
 			  before);
 		return -EINVAL;
 	}
-	if (row->set(config, line->value) < 0) {
+	if (option_set(config, row, line->value) < 0) {
 		log_error("%s:%u: %s '%s' does not fit: it takes %s", path, line->number,
 			  line->name, line->value, row->wants);
 		return -EINVAL;
@@ -126,7 +126,9 @@ int config_file_read(const char *path, struct vblkd_config *config)
 	r = ini_file_read(path, &file);
 	if (r < 0)
 		return log_errno(r, "cannot read the configuration file '%s'", path);
+	config->in_file = true;
 	r = take_lines(path, &file, config);
+	config->in_file = false;
 	ini_file_free(&file);
 	return r;
 }
@@ -142,6 +144,8 @@ int config_file_check(const char *path)
 	r = config_file_read(path, &config);
 	if (r == 0)
 		r = config_finish(&config, NULL, why);
+	if (r == 0)
+		r = option_check_door(&config, why);
 	/* What is missing is missing in no line. */
 	if (why[0])
 		log_error("%s:1: %s", path, why);

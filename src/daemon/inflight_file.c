@@ -329,6 +329,17 @@ int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const str
 	return r;
 }
 
+int inflight_file_without_records(struct inflight_file *ret_file)
+{
+	void *base = mmap(NULL, INFLIGHT_HEADER_BYTES, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (base == MAP_FAILED)
+		return -errno;
+	*ret_file = (struct inflight_file){ base, INFLIGHT_HEADER_BYTES };
+	return 0;
+}
+
 uint32_t inflight_file_set_capacity(struct inflight_file *file, uint64_t capacity_bytes)
 {
 	struct inflight_header *header = file->base;

@@ -50,6 +50,12 @@ int inflight_file_adopt(int dir_fd, const struct vblkd_config *config, const str
 			uint64_t device_id, struct inflight_file *ret_file,
 			uint64_t *ret_capacity_bytes, char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
 
+/**
+ * inflight_file_without_records() - no file, and only what is known of resizes, shared with workers
+ * For a device whose record of requests in flight is kept by its client.
+ */
+int inflight_file_without_records(struct inflight_file *ret_file) VBLK_MUST_CHECK;
+
 /*
  * The disk has another size from now on, also for a successor, which tells the driver should
  * nobody have done it before. Return: the number of that size.

@@ -98,7 +98,7 @@ static void tell_user(const struct keeper *keeper)
 
 static void tell_poll(const struct vblkd_config *config)
 {
-	if (config->poll != VDEV_POLL_OFF && !vdev_can_poll())
+	if (config->poll_set && config->poll != VDEV_POLL_OFF && !vdev_can_poll())
 		log_warning("there is only one CPU to run on: queues sleep as with --poll=off");
 }
 
@@ -126,7 +126,8 @@ static int begin(struct keeper *keeper)
 		r = keeper_start_watchdog(keeper);
 	if (r < 0)
 		return log_errno(r, "cannot set up the event loop");
-	keeper_watch_swaps(keeper);
+	if (host_disk)
+		keeper_watch_swaps(keeper);
 	return 0;
 }
 
@@ -142,7 +143,7 @@ static void init(struct keeper *keeper, const struct vblkd_config *config, char 
 {
 	*keeper = (struct keeper){
 		.config = config,
-		.door = &keeper_door_vduse,
+		.door = config->socket[0] ? &keeper_door_serve : &keeper_door_vduse,
 		.argv = argv,
 		.dir = { .fd = -1, .lock_fd = -1 },
 		.log_level = config->log_level,
@@ -150,6 +151,8 @@ static void init(struct keeper *keeper, const struct vblkd_config *config, char 
 		.listen_fd = -1,
 		.bus_fd = -1,
 		.umem_fd = -1,
+		.serve = { .fd = -1 },
+		.fence_fd = -1,
 		.link_fd = -1,
 		.attach_go_fd = -1,
 		.helper_fd = -1,
@@ -167,7 +170,7 @@ int keeper_run(const struct vblkd_config *config, char **argv)
 	init(&keeper, config, argv);
 	/* The modes of what we make are those that vblkd(8) tells, whoever starts us. */
 	(void)umask(0007);
-	keeper.bus_fd = bus_find();
+	keeper.bus_fd = bus_find(config->socket_fd);
 	keeper.started_at = time(NULL);
 	find_program(&keeper);
 	r = keeper.door->setup(&keeper);

@@ -4,7 +4,8 @@
  * backend), keeper_resize.c, keeper_worker.c (when one is started), keeper_link.c (the
  * worker process and its socket), keeper_watchdog.c, keeper_upgrade.c and keeper_resume.c
  * (both sides of an exec). What is done with a VDUSE device alone: keeper_vduse.c (create, take
- * over, remove), keeper_attach.c, keeper_detach.c, keeper_helper.c (the process that does these).
+ * over, remove), keeper_attach.c, keeper_detach.c, keeper_helper.c (the process that does these);
+ * with a socket: keeper_serve.c.
  * Each has its part of the state machine; a function that logs says so.
  */
 #ifndef VBLKD_KEEPER_INTERNAL_H
@@ -25,6 +26,7 @@
 #include "privileges.h"
 #include "resize.h"
 #include "run_dir.h"
+#include "serve_socket.h"
 #include "stats_file.h"
 #include "vblk/bdev/bdev.h"
 #include "vblk/blk/blk_config.h"
@@ -90,6 +92,7 @@ struct keeper_door {
 };
 
 extern const struct keeper_door keeper_door_vduse;
+extern const struct keeper_door keeper_door_serve;
 
 /**
  * struct keeper - one device
@@ -97,6 +100,8 @@ extern const struct keeper_door keeper_door_vduse;
  * @attach_pid, @attach_go_fd: the helper that attaches, while it waits for its word; 0, -1
  * @predecessor_ended: what it had open may be so for another moment
  * @bus_fd: socket to the vdpa bus that systemd gave us, -1 = helpers make their own
+ * @serve: the socket that the disk is served on; closed: none
+ * @fence_fd: readable when no I/O of the worker that was started last runs any more; -1: none was
  * @umem_fd: memory of the device, which a new worker finds allocated; -1 = none
  * @adopted: the VDUSE device was there: a predecessor died
  * @event_fd: of @event, which does not tell a child
@@ -135,6 +140,8 @@ struct keeper {
 	uint64_t bounce_bytes;
 	int bus_fd;
 	int umem_fd;
+	struct serve_socket serve;
+	int fence_fd;
 	bool created;
 	bool adopted;
 	bool predecessor_ended;

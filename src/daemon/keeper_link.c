@@ -148,6 +148,7 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int door_fd, int lin
 		.door_fd = door_fd,
 		.link_fd = link_fd,
 		.listen_fd = keeper->listen_fd,
+		.serve_fd = keeper->serve.fd,
 		.inflight = inflight_file_records(&keeper->inflight),
 		.size_number = size_number,
 		.size_told = &inflight_file_news(&keeper->inflight)->told,
@@ -178,6 +179,8 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int door_fd, int lin
 	close(keeper->dir.fd);
 	if (keeper->ctl_fd >= 0)
 		close(keeper->ctl_fd);
+	if (keeper->fence_fd >= 0)
+		close(keeper->fence_fd);
 	close(keeper->link_fd);
 	if (keeper->bus_fd >= 0)
 		close(keeper->bus_fd);

@@ -126,9 +126,11 @@ static int start_process(struct keeper *keeper, const struct resize_request *req
 				     on_late);
 	if (r >= 0) {
 		/* Stuck in the kernel, it must not go on holding these after us. */
-		const int ours[] = { keeper->dir.lock_fd, keeper->dir.fd,  keeper->ctl_fd,
-				     keeper->listen_fd,	  keeper->link_fd, keeper->helper_fd,
-				     keeper->umem_fd,	  fds[0] };
+		const int ours[] = { keeper->dir.lock_fd, keeper->dir.fd,
+				     keeper->ctl_fd,	  keeper->listen_fd,
+				     keeper->link_fd,	  keeper->helper_fd,
+				     keeper->umem_fd,	  keeper->serve.fd,
+				     keeper->fence_fd,	  fds[0] };
 
 		r = resize_start(keeper->bdev, keeper->config->backend, req, ours, ARRAY_SIZE(ours),
 				 fds[1], &resize->pid);

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vblk/control/paths.h"
 #include "vblk/util/clock.h"
 #include "vblk/util/log.h"
 
@@ -43,9 +44,10 @@ int keeper_find_user(struct keeper *keeper)
 int keeper_take_run_dir(struct keeper *keeper)
 {
 	const struct privileges_user *user = &keeper->user;
-	int pid = 0;
-	int r = run_dir_give(keeper->config->name, user->uid, user->gid);
+	int pid = 0, r = 0;
 
+	if (geteuid() == 0)
+		r = run_dir_give(keeper->config->name, user->uid, user->gid);
 	if (r == 0) {
 		privileges_begin_as(user);
 		r = run_dir_open(keeper->config->name, &keeper->dir, &pid);
@@ -59,6 +61,10 @@ int keeper_take_run_dir(struct keeper *keeper)
 		log_error(
 			"a device named '%s' is running already (pid %d): choose another --name, or detach it first",
 			keeper->config->name, pid);
+	else if (r == -ENOENT && geteuid() != 0)
+		log_error(
+			"there is no place for a run directory, %s: set XDG_RUNTIME_DIR to a directory of yours",
+			vblkd_run_dir());
 	else if (r < 0)
 		log_errno(r, "cannot make the run directory of '%s'", keeper->config->name);
 	return r;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -82,6 +83,12 @@ static int set_check_config(struct vblkd_config *config, const char *value VBLK_
 static int set_detached(struct vblkd_config *config, const char *value VBLK_UNUSED)
 {
 	config->detached = true;
+	return 0;
+}
+
+static int set_served(struct vblkd_config *config, const char *value VBLK_UNUSED)
+{
+	config->served = true;
 	return 0;
 }
 
@@ -210,6 +217,7 @@ static int set_poll(struct vblkd_config *config, const char *value)
 {
 	bool on;
 
+	config->poll_set = true;
 	if (!strcmp(value, "adaptive")) {
 		config->poll = VDEV_POLL_ADAPTIVE;
 		return 0;
@@ -220,8 +228,29 @@ static int set_poll(struct vblkd_config *config, const char *value)
 	return 0;
 }
 
+/* The service's own directory is not the administrator's: no relative path in a file. */
+static int set_socket(struct vblkd_config *config, const char *value)
+{
+	char why[BDEV_WHY_MAX];
+
+	return config->in_file && *value != '/' ? -EINVAL
+						: serve_socket_path(value, config->socket, why);
+}
+
+/* Octal, as chmod(1) takes it. Without the bits of a writer nobody can connect. */
+static int set_socket_mode(struct vblkd_config *config, const char *value)
+{
+	size_t len = strspn(value, "01234567");
+
+	if (len < 3 || len > 4 || value[len] || strtoul(value, NULL, 8) > 0777)
+		return -EINVAL;
+	config->socket_mode = (mode_t)strtoul(value, NULL, 8);
+	return 0;
+}
+
 static int set_indirect(struct vblkd_config *config, const char *value)
 {
+	config->indirect_set = true;
 	return parse_on_off(value, &config->indirect);
 }
 
@@ -247,7 +276,11 @@ static int set_log_level(struct vblkd_config *config, const char *value)
 const struct option_row option_rows[] = {
 	{ "name", OPTION_EVERYWHERE, "NAME", set_name,
 	  "1 to 63 of A-Z a-z 0-9 _ . -, beginning with a letter, digit or _, and no name that sysfs uses",
-	  "name of the device (default: the image's file name up to its first dot)" },
+	  "name of the device (default: the file name of the image, or socket, up to its first dot)" },
+	{ "socket", OPTION_EVERYWHERE, "PATH", set_socket, "a path of at most 107 characters, absolute in a file",
+	  "serve vhost-user-blk on this socket instead of making a disk of this host" },
+	{ "socket-mode", OPTION_OF_SOCKET, "MODE", set_socket_mode, "an octal number, 000 to 0777",
+	  "permissions of the socket (default 0600)" },
 	{ "serial", OPTION_EVERYWHERE, "TEXT", set_serial, "1 to 20 of A-Z a-z 0-9 _ -",
 	  "serial number, for /dev/disk/by-id (default: the name)" },
 	{ "read-only", OPTION_EVERYWHERE, NULL, set_read_only, "on or off", "refuse writes, open the image read-only" },
@@ -256,7 +289,7 @@ const struct option_row option_rows[] = {
 	{ "queue-size", OPTION_EVERYWHERE, "N", set_queue_size, "a power of two, 16 to 1024",
 	  "descriptors of a queue; a request takes 3 or more (default 1024)" },
 	{ "indirect", OPTION_EVERYWHERE, "on|off", set_indirect, "on or off",
-	  "let the kernel put a request's descriptors in a table of its own (default off)" },
+	  "let the driver put a request's descriptors in a table of its own (default on with --socket, else off)" },
 	{ "block-size", OPTION_EVERYWHERE, "BYTES", set_block_size, "512, 1K, 2K or 4K",
 	  "logical block size (default 512, or what the backend needs)" },
 	{ "physical-block-size", OPTION_EVERYWHERE, "BYTES", set_physical_block_size, "a power of two, 512 to 1M",
@@ -266,15 +299,15 @@ const struct option_row option_rows[] = {
 	  "writeback: durable after a flush (default); writethrough: durable when completed" },
 	{ "discard", OPTION_EVERYWHERE, "on|off", set_discard, "on or off",
 	  "pass discards on to the backend, freeing space (default on)" },
-	{ "msg-timeout", OPTION_EVERYWHERE, "SECONDS", set_msg_timeout, "5 to 3600",
+	{ "msg-timeout", OPTION_OF_DISK, "SECONDS", set_msg_timeout, "5 to 3600",
 	  "how long the kernel waits for an answer of the daemon (default 60)" },
-	{ "bounce-size", OPTION_EVERYWHERE, "BYTES", set_bounce_size, "1M to 1G, a multiple of 4K",
+	{ "bounce-size", OPTION_OF_DISK, "BYTES", set_bounce_size, "1M to 1G, a multiple of 4K",
 	  "memory for data in flight, kernel 6.12 and newer (default: the kernel's, 64M)" },
-	{ "umem", OPTION_EVERYWHERE, "auto|on|off", set_umem, "auto, on or off",
+	{ "umem", OPTION_OF_DISK, "auto|on|off", set_umem, "auto, on or off",
 	  "own the memory for data in flight (default auto: on with --direct)" },
 	{ "poll", OPTION_EVERYWHERE, "off|adaptive|on", set_poll, "off, adaptive or on",
-	  "look for requests by spinning before a queue sleeps: a CPU for latency (default off)" },
-	{ "attach-timeout", OPTION_EVERYWHERE, "SECONDS", set_attach_timeout, "5 to 3600",
+	  "look for requests by spinning before a queue sleeps: a CPU for latency (default adaptive with --socket, else off)" },
+	{ "attach-timeout", OPTION_OF_DISK, "SECONDS", set_attach_timeout, "5 to 3600",
 	  "report a start that takes longer as failed (default 60)" },
 	{ "user", OPTION_EVERYWHERE, "NAME", set_user, "the name of a user",
 	  "run as this user after the start (default vblkd where there is one, else root)" },
@@ -287,9 +320,43 @@ const struct option_row option_rows[] = {
 	{ "check-config", OPTION_NO_KEY, NULL, set_check_config, NULL,
 	  "tell the mistakes in the configuration files that follow, and exit" },
 	{ "detached", OPTION_NO_KEY, NULL, set_detached, NULL, NULL },
+	{ "served", OPTION_NO_KEY, NULL, set_served, NULL, NULL },
 	{ HANDOVER_OPTION, OPTION_NO_KEY, "FD", set_handover, "a descriptor", NULL },
 	{ HANDOVER_CHECK_OPTION, OPTION_NO_KEY, "FD", set_handover_check, "a descriptor", NULL },
 };
 /* clang-format on */
 
 const size_t option_row_cnt = ARRAY_SIZE(option_rows);
+
+/* A bit each. */
+_Static_assert(ARRAY_SIZE(option_rows) <= 64, "struct vblkd_config.given");
+
+int option_set(struct vblkd_config *config, const struct option_row *row, const char *value)
+{
+	int r = row->set(config, value);
+
+	if (r == 0)
+		config->given |= 1ull << (row - option_rows);
+	return r;
+}
+
+int option_check_door(const struct vblkd_config *config, char why[BDEV_WHY_MAX])
+{
+	enum option_place wrong = config->socket[0] ? OPTION_OF_DISK : OPTION_OF_SOCKET;
+
+	for (size_t i = 0; i < option_row_cnt; i++) {
+		const char *name = option_rows[i].name;
+
+		if (option_rows[i].place != wrong || !(config->given & 1ull << i))
+			continue;
+		if (wrong == OPTION_OF_DISK)
+			snprintf(why, BDEV_WHY_MAX,
+				 "'%s' is of use for disks of this host only, not with a socket",
+				 name);
+		else
+			snprintf(why, BDEV_WHY_MAX, "'%s' is of use with a socket only (--socket)",
+				 name);
+		return -EINVAL;
+	}
+	return 0;
+}

@@ -16,8 +16,10 @@
 
 enum option_place {
 	OPTION_EVERYWHERE,
-	OPTION_NO_KEY,	 /* only on the command line */
-	OPTION_KEY_ONLY, /* only in a file: the command line has an argument for it */
+	OPTION_OF_DISK,	  /* the same, but without a meaning for a socket */
+	OPTION_OF_SOCKET, /* the same, but without a meaning for a disk of this host */
+	OPTION_NO_KEY,	  /* only on the command line */
+	OPTION_KEY_ONLY,  /* only in a file: the command line has an argument for it */
 };
 
 /**
@@ -38,5 +40,14 @@ struct option_row {
 
 extern const struct option_row option_rows[];
 extern const size_t option_row_cnt;
+
+/* As @row->set, and notes that it was given. */
+int option_set(struct vblkd_config *config, const struct option_row *row, const char *value);
+
+/**
+ * option_check_door() - was anything given that has no meaning for a disk as it is to be?
+ * Return: 0; -EINVAL with the sentence to tell in @why.
+ */
+int option_check_door(const struct vblkd_config *config, char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
 
 #endif

@@ -21,7 +21,8 @@ static void print_help(void)
 	puts("Usage: vblkd [OPTION]... BACKEND");
 	puts("       vblkd [OPTION]... --config=FILE");
 	puts("       vblkd --check-config FILE...");
-	puts("Serve BACKEND as a disk (/dev/vdX) of this host, in the foreground, until SIGTERM.");
+	puts("Serve BACKEND as a disk (/dev/vdX) of this host, or with --socket as a vhost-user-blk");
+	puts("device to a virtual machine or the like, in the foreground, until SIGTERM.");
 	puts("");
 	puts("BACKEND is a regular file or block device (PATH or file:PATH), mem:SIZE, null:SIZE, or");
 	puts("vhost-user:PATH, the disk of a vhost-user-blk server that listens there;");
@@ -83,7 +84,7 @@ static bool is_spelled_out(const struct option_row *row, char **argv)
 static enum options_result apply(struct vblkd_config *config, const struct option_row *row,
 				 const char *value)
 {
-	if (row->set(config, value) == 0)
+	if (option_set(config, row, value) == 0)
 		return OPTIONS_RUN;
 	log_error("--%s '%s' does not fit: it takes %s", row->name, value ? value : "", row->wants);
 	return OPTIONS_USAGE;
@@ -198,6 +199,25 @@ static enum options_result check_backend_cnt(int argc, char **argv,
 	return OPTIONS_USAGE;
 }
 
+/* Where systemd passes a socket on, it is that one. */
+static int inherit_socket(struct vblkd_config *config, char why[BDEV_WHY_MAX])
+{
+	char path[SERVE_PATH_MAX];
+	int fd, r = serve_socket_inherit(&fd, path, why);
+
+	if (r <= 0)
+		return r;
+	if (config->socket[0] && strcmp(config->socket, path) != 0) {
+		snprintf(why, BDEV_WHY_MAX,
+			 "systemd passed the socket '%.108s' on, but '%.108s' is to be served",
+			 path, config->socket);
+		return -EINVAL;
+	}
+	config->socket_fd = fd;
+	strcpy(config->socket, path);
+	return 0;
+}
+
 enum options_result options_parse(int argc, char **argv, struct vblkd_config *config)
 {
 	enum options_result result = parse_options(argc, argv, true, config);
@@ -215,7 +235,8 @@ enum options_result options_parse(int argc, char **argv, struct vblkd_config *co
 		result = check_backend_cnt(argc, argv, config);
 	if (result != OPTIONS_RUN || config->handover_fd >= 0)
 		return result;
-	if (config_finish(config, argv[optind], why) < 0) {
+	if (inherit_socket(config, why) < 0 || config_finish(config, argv[optind], why) < 0 ||
+	    option_check_door(config, why) < 0) {
 		log_error("%s", why[0] ? why : "out of memory");
 		return OPTIONS_USAGE;
 	}

@@ -2,10 +2,12 @@
 #include "sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -135,6 +137,12 @@ static const int worker_calls[] = {
 	SCMP_SYS(getegid),
 	SCMP_SYS(exit),
 	SCMP_SYS(exit_group),
+};
+
+/* For a client of a socket: is what it sends memory, and whose? */
+static const int socket_worker_calls[] = {
+	SCMP_SYS(fstatfs),
+	SCMP_SYS(readlinkat),
 };
 
 /* What opens other doors: to programs, to other processes, into the kernel. */
@@ -292,9 +300,23 @@ static int add_vduse_worker_rules(scmp_filter_ctx filter)
 	return r < 0 ? r : allow_vduse_ioctls(filter);
 }
 
-static int add_connecting_worker_rules(scmp_filter_ctx filter)
+static int add_socket_worker_rules(scmp_filter_ctx filter)
 {
 	int r = add_worker_rules(filter);
+
+	if (r == 0)
+		r = add_calls(filter, SCMP_ACT_ALLOW, socket_worker_calls,
+			      ARRAY_SIZE(socket_worker_calls));
+	/* What fstat(3) makes in some C libraries. */
+	if (r == 0)
+		r = allow_if(filter, SCMP_SYS(newfstatat), arg_is(3, AT_EMPTY_PATH));
+	/* What vdev_queue_interrupt() sends to our threads; nobody else minds it. */
+	return r < 0 ? r : allow_if(filter, SCMP_SYS(tgkill), arg_is(2, SIGURG));
+}
+
+static int add_connecting_socket_worker_rules(scmp_filter_ctx filter)
+{
+	int r = add_socket_worker_rules(filter);
 
 	return r < 0 ? r : allow_connecting(filter);
 }
@@ -370,7 +392,7 @@ static struct sock_fprog worker_prog;
 int sandbox_prepare_worker(bool vduse, bool connects)
 {
 	int (*const rules[2][2])(scmp_filter_ctx filter) = {
-		{ add_worker_rules, add_connecting_worker_rules },
+		{ add_socket_worker_rules, add_connecting_socket_worker_rules },
 		{ add_vduse_worker_rules, add_connecting_vduse_worker_rules },
 	};
 

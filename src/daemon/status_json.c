@@ -21,7 +21,7 @@ static const char *backend_type(const struct vblkd_config *config)
 	return "file";
 }
 
-static json_t *hex(uint64_t value)
+json_t *status_hex(uint64_t value)
 {
 	char text[32];
 
@@ -108,11 +108,6 @@ static void add_stuck(json_t *obj, const struct vdev *vdev)
 	json_object_set_new(obj, "stuck_requests", requests);
 }
 
-void status_add_features(json_t *status, uint64_t features)
-{
-	json_object_set_new(status, "features", hex(features));
-}
-
 static void add_live(json_t *obj, const struct vdev *vdev)
 {
 	json_t *queues = json_array();
@@ -159,8 +154,11 @@ static void add_config(json_t *obj, const struct vblkd_config *config, const str
 			    json_string(config->bdev.writethrough ? "writethrough" : "writeback"));
 	json_object_set_new(obj, "direct", json_boolean(limits->direct));
 	json_object_set_new(obj, "discard", json_boolean(limits->max_discard_bytes > 0));
+	if (config->socket[0])
+		json_object_set_new(obj, "socket", json_string(config->socket));
 	json_object_set_new(obj, "user", json_string(config->user));
-	json_object_set_new(obj, "msg_timeout_s", json_integer(config->msg_timeout_s));
+	if (!config->socket[0])
+		json_object_set_new(obj, "msg_timeout_s", json_integer(config->msg_timeout_s));
 }
 
 json_t *status_json(const struct vblkd_config *config, const struct blk_params *blk,

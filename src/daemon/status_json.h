@@ -32,7 +32,7 @@ json_t *status_timestamp(time_t when);
 json_t *status_json(const struct vblkd_config *config, const struct blk_params *blk,
 		    const struct status_facts *facts, const struct vdev *vdev);
 
-/* Feature bits, negotiated. */
-void status_add_features(json_t *status, uint64_t features);
+/* "0x...", owned. */
+json_t *status_hex(uint64_t value);
 
 #endif

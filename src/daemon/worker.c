@@ -215,7 +215,7 @@ int worker_main(const struct worker_params *params)
 {
 	struct worker worker = {
 		.params = params,
-		.door = &worker_door_vduse,
+		.door = params->serve_fd >= 0 ? &worker_door_serve : &worker_door_vduse,
 		.state = "starting",
 		.stats_since_ns = params->stats ? params->stats_since_ns : clock_now_ns(),
 		.complaints = { .interval_ns = COMPLAINTS_INTERVAL, .burst = COMPLAINTS_BURST },

@@ -17,7 +17,8 @@
 
 /**
  * struct worker_params - inherited from the keeper by fork
- * @door_fd: /dev/vduse/NAME; @link_fd: to the keeper; @listen_fd: control socket
+ * @door_fd: /dev/vduse/NAME, or the fence (keeper_serve.c) of a worker that serves on @serve_fd
+ * @link_fd: to the keeper; @listen_fd: control socket
  * @inflight: records, shared with the successor
  * @size_number: of the capacity in @blk; @size_told: where the number that the driver knows is kept
  * @stats: one for each queue, likewise, and since when (CLOCK_MONOTONIC); NULL: none
@@ -31,6 +32,7 @@ struct worker_params {
 	int door_fd;
 	int link_fd;
 	int listen_fd;
+	int serve_fd;
 	void *inflight;
 	uint32_t size_number;
 	uint32_t *size_told;

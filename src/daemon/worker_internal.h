@@ -68,12 +68,14 @@ struct worker_door {
 };
 
 extern const struct worker_door worker_door_vduse;
+extern const struct worker_door worker_door_serve;
 
 /**
  * struct worker - the process
- * @vduse: of @door, its own affair
+ * @vduse, @vhu: of @door, its own affair
  * @state, @disk, @restarts: as the keeper said last, for status displays
  * @lock_source: when to lock the memory of a worker that took over
+ * @was_resized: by this process; @wants_size: the client has to be told the size
  * @complaints: about the driver
  * @stats_since_ns: when the counters were 0
  */
@@ -81,6 +83,7 @@ struct worker {
 	const struct worker_params *params;
 	const struct worker_door *door;
 	struct vduse_dev *vduse;
+	struct vhu_dev *vhu;
 	sd_event *event;
 	sd_event_source *listen_source;
 	sd_event_source *deadline_source;
@@ -89,6 +92,8 @@ struct worker {
 	char disk[HOST_NODE_MAX];
 	unsigned int restarts;
 	bool given_up;
+	bool was_resized;
+	bool wants_size;
 	uint64_t stats_since_ns;
 	struct ratelimit complaints;
 	struct control_client clients[CONTROL_CLIENTS_MAX];

@@ -267,7 +267,7 @@ static void add_status(const struct worker *worker, json_t *status)
 	struct vduse_dev_info info;
 
 	vduse_dev_info(worker->vduse, &info);
-	status_add_features(status, info.features);
+	json_object_set_new(status, "features", status_hex(info.features));
 	json_object_set_new(status, "driver_status", json_integer(info.status));
 	json_object_set_new(status, "umem", json_boolean(info.umem));
 	json_object_set_new(status, "broken", json_boolean(info.broken));

@@ -105,6 +105,11 @@ static const struct {
 	{ "[device]\nbackend = \"/disk.img\"\n", { { 2, "an absolute path" } } },
 	{ "[device]\nbackend = fault:eio:disk.img\n", { { 2, "an absolute path" } } },
 	{ "[device]\nbackend = mem:12Q\n", { { 2, "mem:SIZE" } } },
+	{ "[device]\nbackend = mem:1M\nsocket = x.sock\n", { { 3, "absolute in a file" } } },
+	{ "[device]\nbackend = mem:1M\nsocket = /x.sock\numem = on\n",
+	  { { 1, "'umem' is of use for disks of this host only" } } },
+	{ "[device]\nbackend = mem:1M\nsocket-mode = 0660\n",
+	  { { 1, "'socket-mode' is of use with a socket only" } } },
 	{ "[device]\nbackend = mem:1M\nqueues=1\nqueues=2\n",
 	  { { 4, "stands in line 3 already" } } },
 	{ "[device]\nqueues = 2\n", { { 1, "'backend' is missing" } } },
@@ -202,7 +207,8 @@ static const char *value_for(const char *name)
 		{ "cache", "writethrough" }, { "discard", "off" },
 		{ "msg-timeout", "7" },	     { "bounce-size", "2M" },
 		{ "attach-timeout", "8" },   { "log-level", "error" },
-		{ "backend", "null:1M" },
+		{ "backend", "null:1M" },    { "socket", "/run/x.sock" },
+		{ "socket-mode", "0660" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(values); i++)
@@ -221,15 +227,17 @@ START_TEST(every_option_is_a_key_of_the_same_name)
 		char text[128], option[128];
 		const char *const by_file[] = { "--config", path, NULL };
 		const char *const by_option[] = { "--config", path, option, NULL };
+		const char *socket = row->place == OPTION_OF_SOCKET ? "socket = /run/y.sock\n" : "";
 		struct vblkd_config a, b;
 
-		if (row->place != OPTION_EVERYWHERE)
+		if (row->place == OPTION_NO_KEY || row->place == OPTION_KEY_ONLY)
 			continue;
-		snprintf(text, sizeof(text), "[device]\nbackend = mem:1M\n%s = %s\n", row->name,
-			 value_for(row->name));
+		snprintf(text, sizeof(text), "[device]\nbackend = mem:1M\n%s%s = %s\n", socket,
+			 row->name, value_for(row->name));
 		write_bytes(text, strlen(text));
 		ck_assert_msg(run(by_file, &a) == OPTIONS_RUN, "%s", told);
-		write_bytes(good[0], strlen(good[0]));
+		snprintf(text, sizeof(text), "[device]\nbackend = mem:1M\n%s", socket);
+		write_bytes(text, strlen(text));
 		snprintf(option, sizeof(option), "--%s=%s", row->name, value_for(row->name));
 		ck_assert_msg(run(by_option, &b) == OPTIONS_RUN, "%s", told);
 		ck_assert_str_eq(a.backend, b.backend);

@@ -90,6 +90,18 @@ static const char *const refused[][6] = {
 	{ "--poll=maybe", "mem:1M" },
 	{ "--poll", "mem:1M" },
 	{ "--log-level=loud", "mem:1M" },
+	{ "--socket=", "mem:1M" },
+	{ "--socket=/x/", "mem:1M" },
+	{ "--socket=/x.sock", "--umem=auto", "mem:1M" },
+	{ "--socket=/x.sock", "--bounce-size=2M", "mem:1M" },
+	{ "--socket=/x.sock", "--msg-timeout=20", "mem:1M" },
+	{ "--socket=/x.sock", "--attach-timeout=20", "mem:1M" },
+	{ "--socket=/x.sock", "--socket-mode=999", "mem:1M" },
+	{ "--socket=/x.sock", "--socket-mode=7777", "mem:1M" },
+	{ "--socket=/x.sock", "--socket-mode=u+r", "mem:1M" },
+	{ "--socket-mode=0600", "mem:1M" },
+	{ "--served", "mem:1M" },
+	{ "--detached", "--socket=/x.sock", "mem:1M" },
 	{ "mem:12Q" },
 	{ "null:" },
 	{ "fault:eio:mem:12Q" },
@@ -101,6 +113,38 @@ START_TEST(wrong_command_lines_are_usage_errors)
 	struct vblkd_config config;
 
 	ck_assert_int_eq(parse(&config, refused[_i]), OPTIONS_USAGE);
+	config_fini(&config);
+}
+END_TEST
+
+START_TEST(socket_gives_the_name_and_other_defaults)
+{
+	const char *const disk[] = { "mem:1M", NULL };
+	const char *const served[] = { "--socket=/run/vm/db.v2.sock", "mem:1M", NULL };
+	const char *const plain[] = {
+		"--socket=/run/x",    "--indirect=off", "--poll=off", "--name=n",
+		"--socket-mode=0660", "mem:1M",		NULL
+	};
+	struct vblkd_config config;
+
+	ck_assert_int_eq(parse(&config, disk), OPTIONS_RUN);
+	ck_assert_str_eq(config.socket, "");
+	ck_assert(!config.indirect);
+	ck_assert_int_eq(config.poll, VDEV_POLL_OFF);
+	config_fini(&config);
+	ck_assert_int_eq(parse(&config, served), OPTIONS_RUN);
+	ck_assert_str_eq(config.socket, "/run/vm/db.v2.sock");
+	ck_assert_str_eq(config.name, "db");
+	ck_assert_str_eq(config.serial, "db");
+	ck_assert_uint_eq(config.socket_mode, 0600);
+	ck_assert(config.indirect);
+	ck_assert_int_eq(config.poll, VDEV_POLL_ADAPTIVE);
+	config_fini(&config);
+	ck_assert_int_eq(parse(&config, plain), OPTIONS_RUN);
+	ck_assert_str_eq(config.name, "n");
+	ck_assert_uint_eq(config.socket_mode, 0660);
+	ck_assert(!config.indirect);
+	ck_assert_int_eq(config.poll, VDEV_POLL_OFF);
 	config_fini(&config);
 }
 END_TEST
@@ -679,6 +723,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, wrong_command_lines_are_usage_errors, 0, ARRAY_SIZE(refused));
 	tcase_add_test(tc, every_option_reaches_the_configuration);
+	tcase_add_test(tc, socket_gives_the_name_and_other_defaults);
 	tcase_add_test(tc, name_and_serial_come_from_the_image);
 	tcase_add_test(tc, path_behind_fault_rules_is_absolute_too);
 	tcase_add_test(tc, second_keeper_of_a_name_is_refused_with_the_pid);

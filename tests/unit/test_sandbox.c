@@ -21,8 +21,10 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -142,6 +144,11 @@ static int do_make_exec(void)
 				PROT_READ | PROT_EXEC));
 }
 
+static int do_wake_thread(void)
+{
+	return outcome(syscall(SYS_tgkill, getpid(), gettid(), SIGURG));
+}
+
 static int do_real_time(void)
 {
 	const struct sched_param param = { .sched_priority = 1 };
@@ -200,8 +207,8 @@ static int do_unshare(void)
 
 /* clang-format off */
 static int (*const refused[])(void) = {
-	do_openat, do_socket, do_fork, do_clone3, do_kill, do_tgkill, do_uring_setup, do_setuid,
-	do_unlink, do_strange_ioctl, do_exec_page, do_make_exec, do_real_time, do_limit,
+	do_openat, do_socket, do_fork, do_clone3, do_kill, do_tgkill, do_wake_thread, do_uring_setup,
+	do_setuid, do_unlink, do_strange_ioctl, do_exec_page, do_make_exec, do_real_time, do_limit,
 	do_dumpable, do_another_filter,
 };
 static int (*const fatal[])(void) = {
@@ -276,6 +283,48 @@ START_TEST(worker_that_connects_has_unix_sockets_only)
 	};
 
 	ck_assert_int_eq(sandbox_prepare_worker(_i & 1, true), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		int status = try_in(sandbox_enter_worker, calls[i].fn);
+
+		ck_assert_msg(WIFEXITED(status), "died of signal %d", WTERMSIG(status));
+		ck_assert_int_eq(WEXITSTATUS(status), calls[i].code);
+	}
+}
+END_TEST
+
+static int do_fstat(void)
+{
+	struct stat st;
+
+	return outcome(fstat(STDIN_FILENO, &st));
+}
+
+static int do_fstatfs(void)
+{
+	struct statfs fs;
+
+	return outcome(fstatfs(STDIN_FILENO, &fs));
+}
+
+static int do_readlinkat(void)
+{
+	char buf[64];
+
+	return outcome(readlinkat(STDIN_FILENO, "/proc/self/exe", buf, sizeof(buf)));
+}
+
+START_TEST(worker_of_a_socket_looks_at_what_its_client_sends)
+{
+	static const struct {
+		int (*fn)(void);
+		int code;
+	} calls[] = {
+		{ do_wake_thread, EXIT_DID_IT }, { do_fstat, EXIT_DID_IT },
+		{ do_fstatfs, EXIT_DID_IT },	 { do_readlinkat, EXIT_DID_IT },
+		{ do_tgkill, EXIT_OF(ENOSYS) },	 { do_socket, EXIT_OF(ENOSYS) },
+	};
+
+	ck_assert_int_eq(sandbox_prepare_worker(false, false), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
 		int status = try_in(sandbox_enter_worker, calls[i].fn);
 
@@ -453,6 +502,7 @@ int main(void)
 	TCase *tc;
 
 	tc = tcase_create("unprepared");
+	tcase_add_test(tc, worker_of_a_socket_looks_at_what_its_client_sends);
 	tcase_add_loop_test(tc, worker_that_connects_has_unix_sockets_only, 0, 2);
 	tcase_add_test(tc, unprepared_filter_is_an_error);
 	suite_add_tcase(suite, tc);
