@@ -66,7 +66,11 @@ static int report_error(const struct device *device, const char *error, const js
 	const char *users = json_string_value(json_object_get(parameters, "users"));
 	const char *message = json_string_value(json_object_get(parameters, "message"));
 
-	if (!strcmp(error, VBLKD_INTERFACE ".Busy"))
+	if (device->served && !strcmp(error, VBLKD_INTERFACE ".Busy"))
+		log_error(
+			"cannot detach '%s': a client is connected: %s (--force ends the server all the same)",
+			device->name, users ? users : "");
+	else if (!strcmp(error, VBLKD_INTERFACE ".Busy"))
 		log_error("cannot detach '%s': %s is in use%s%s (--force detaches anyway and loses "
 			  "unwritten data)",
 			  device->name, device->node[0] ? device->node : "it",
@@ -194,9 +198,8 @@ static int lock_run_dir(const struct device *device, int *ret_fd)
 
 static int remove_run_dir(const struct device *device)
 {
-	static const char *const files[] = { "control",	 "state.json", "state.json.new",
-					     "inflight", "stats",      "rotational",
-					     "worker",	 "lock" };
+	static const char *const files[] = { "control", "state.json", "state.json.new", "inflight",
+					     "stats",	"rotational", "worker",		"lock" };
 	char path[PATH_MAX];
 	int r;
 

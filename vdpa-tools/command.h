@@ -31,6 +31,7 @@ int cmd_list(int argc, char **argv);
 int cmd_log_level(int argc, char **argv);
 int cmd_metrics(int argc, char **argv);
 int cmd_resize(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_stats(int argc, char **argv);
 int cmd_upgrade(int argc, char **argv);

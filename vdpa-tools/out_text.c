@@ -62,7 +62,7 @@ static void fill_row(const struct device *device, struct row_text *text, const c
 	if (pid > 0 && alive)
 		snprintf(text->pid, sizeof(text->pid), "%" JSON_INTEGER_FORMAT, pid);
 	cells[0] = device->name;
-	cells[1] = device->node;
+	cells[1] = device->served ? device_string(device, "socket") : device->node;
 	cells[2] = text->size;
 	cells[3] = text->queues;
 	cells[4] = device_state(device);
@@ -92,6 +92,10 @@ static const char *const fields[] = {
 	"name",
 	"state",
 	"node",
+	"socket",
+	"connected",
+	"client_pid",
+	"client_uid",
 	"users",
 	"serial",
 	"read_only",
@@ -109,7 +113,12 @@ static const char *const fields[] = {
 	"queue_size",
 	"poll",
 	"features",
+	"protocol_features",
 	"driver_status",
+	"queues_running",
+	"memory_bytes",
+	"write_through",
+	"clients",
 	"umem",
 	"broken",
 	"draining",

@@ -15,7 +15,8 @@ static const struct command commands[] = {
 	  "    --name NAME       name of the device (default: from the image's file name)\n"
 	  "    --serial TEXT     serial number, for /dev/disk/by-id/virtio-TEXT\n" },
 	{ "detach", cmd_detach, "[--force] [--timeout SEC] NAME", "take a disk away",
-	  "  NAME is a device's name or node (/dev/vda). A disk in use is refused.\n"
+	  "  NAME is a device's name, node (/dev/vda) or socket. A disk in use is refused, and so is\n"
+	  "  a socket with a client.\n"
 	  "    --force           detach although it is in use: filesystems on it lose what they\n"
 	  "                      have not written yet, and programs get I/O errors\n"
 	  "    --timeout SEC     give up after SEC seconds, 1 to 3600 (default 30)\n" },
@@ -37,6 +38,12 @@ static const struct command commands[] = {
 	  "  resize2fs or xfs_growfs.\n"
 	  "    --force           also make it smaller: what a filesystem has in the blocks at the\n"
 	  "                      end is no longer there for it\n" },
+	{ "serve", cmd_serve, "[OPTION]... BACKEND", "serve an image on a socket, print its path",
+	  "  Starts a vblkd that serves BACKEND as a vhost-user-blk device, for virtual machines; no\n"
+	  "  root is needed. Prints the path of the socket when a client can connect.\n"
+	  "    --socket PATH     where (needed)\n"
+	  "    --socket-mode MODE  who may connect, as for chmod(1) (default 0600)\n"
+	  "  Other options are those of vblkd, as with attach.\n" },
 	{ "show", cmd_show, "[--json] NAME", "show everything known of a device",
 	  "  NAME is a device's name or node (/dev/vda).\n"
 	  "    --json            the same as a JSON object\n" },
