@@ -16,6 +16,7 @@
 #   fuzz     each fuzz target for a while; NAME: a target
 #   package  Debian package and RPM, built, looked at and tried in the guest; NAME:
 #            deb, rpm, contents, lintian, in-guest
+#   serve    images served on sockets, to a client of the tests; NAME: a test
 #   kernel   real devices in a guest whose kernel has VDUSE; NAME: a test
 #
 #   --list              print the names of all suites and tests, run nothing
@@ -43,7 +44,7 @@ cd -- "$top" || exit 1
 build=$(realpath -m -- "${VBLKD_BUILD_DIR:-build}")
 logs=$build/test-logs
 guest_programs=(vblkd vblkctl lincheck hostile-driver log-replay mem-hog openmetrics-check)
-all_suites=(build unit lint asan tsan fuzz package kernel)
+all_suites=(build unit lint asan tsan fuzz package serve kernel)
 
 long=
 fuzz_seconds=
@@ -446,17 +447,33 @@ suite_package()
 	fi
 }
 
-# ---- kernel ----
+# ---- serve ----
 
-kernel_tests()
+# tests_in DIR: the names of its tests
+tests_in()
 {
 	local file
 
-	for file in tests/kernel/*.sh; do
+	for file in "$1"/*.sh; do
 		file=${file##*/}
 		[ "$file" = functions.sh ] || printf '%s\n' "${file%.sh}"
 	done
 }
+
+suite_serve()
+{
+	local name names=()
+
+	need_build_packages
+	need_packages python3 jq util-linux e2fsprogs fio
+	built release vblkd vblkctl || return
+	while IFS= read -r name; do
+		! wanted "$name" || names+=("$name")
+	done < <(tests_in tests/serve)
+	run_on_host "${names[@]}"
+}
+
+# ---- kernel ----
 
 # The tests of a group share a guest; "# group: NAME" in the test, or "main".
 kernel_group()
@@ -560,19 +577,21 @@ guest_boot()
 	return $rc
 }
 
-# run_on_host NAME...: tests that start guests of their own
+# run_on_host NAME...: tests of the suite that run here, or start guests of their own
 run_on_host()
 {
-	local name rc
+	local name limit rc
 
 	for name; do
+		limit=$(sed -n 's/^# timeout: //p' "tests/$suite/$name.sh")
 		rc=0
-		VBLKD_LONG=$long VBLKD_BIN_DIR=$build/release/bin logged "kernel-$name" \
-			timeout "$(seconds_left 36000)" bash "tests/kernel/$name.sh" || rc=$?
+		: >"$logs/$suite-$name.log"
+		VBLKD_LONG=$long VBLKD_BIN_DIR=$build/release/bin logged "$suite-$name" \
+			timeout --kill-after=30 "$(seconds_left "${limit:-36000}")" bash "tests/$suite/$name.sh" || rc=$?
 		case $rc in
 		0) pass ;;
-		77) skip "$name" "$(sed -n 's/^skip: //p' "$logs/kernel-$name.log" | tail -n 1)" ;;
-		*) fail "$name (exit code $rc)" "$logs/kernel-$name.log" ;;
+		77) skip "$name" "$(sed -n 's/^skip: //p' "$logs/$suite-$name.log" | tail -n 1)" ;;
+		*) fail "$name (exit code $rc)" "$logs/$suite-$name.log" ;;
 		esac
 	done
 }
@@ -621,7 +640,7 @@ suite_kernel()
 		wanted "$name" || continue
 		group=$(kernel_group "$name")
 		groups[$group]="${groups[$group]-} $name"
-	done < <(kernel_tests)
+	done < <(tests_in tests/kernel)
 	for group in "${!groups[@]}"; do
 		# shellcheck disable=SC2086 # names have no spaces
 		case $group in
@@ -658,7 +677,7 @@ print_list()
 			;;
 		fuzz) fuzz_targets | sed 's/^/  /' ;;
 		package) printf '  %s\n' deb rpm contents lintian in-guest ;;
-		kernel) kernel_tests | sed 's/^/  /' ;;
+		serve | kernel) tests_in "tests/$suite" | sed 's/^/  /' ;;
 		esac
 	done
 }
