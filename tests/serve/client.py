@@ -5,6 +5,7 @@
 usage: client.py SOCKET info                 the configuration as JSON
        client.py SOCKET write OFFSET <DATA   whole sectors
        client.py SOCKET read OFFSET LENGTH >DATA
+       client.py SOCKET zero|discard OFFSET LENGTH
        client.py SOCKET serial
        client.py SOCKET verify [OPTION=VALUE]...
               random writes and reads of an empty disk, checked, and all of it read back at the
@@ -145,6 +146,14 @@ def one(path, kind, offset, data=None, length=0):
     return out
 
 
+def one_range(path, kind, offset, length):
+    client = vhu.Client(path)
+    client.open()
+    data = struct.pack("<QII", offset // 512, length // 512, 0)
+    expect(client.do(kind, 0, data)[0], f"request {kind}")
+    client.close()
+
+
 def hold(path):
     client = vhu.Client(path)
     client.open()
@@ -276,6 +285,9 @@ def main(argv):
         one(path, vhu.T_OUT, int(args[0]), sys.stdin.buffer.read())
     elif command == "read":
         sys.stdout.buffer.write(one(path, vhu.T_IN, int(args[0]), length=int(args[1])))
+    elif command in ("zero", "discard"):
+        kind = vhu.T_ZEROES if command == "zero" else vhu.T_DISCARD
+        one_range(path, kind, int(args[0]), int(args[1]))
     elif command == "serial":
         client = vhu.Client(path)
         client.open()

@@ -18,6 +18,13 @@ head -c 300000 /dev/urandom | head -c 299520 >"$work/data"
 client "$sock" write 1048576 <"$work/data"
 cmp -n 299520 -i 1048576:0 "$image" "$work/data"
 client "$sock" read 1048576 299520 | cmp - "$work/data"
+client "$sock" zero 1048576 65536
+cmp -n 65536 -i 1048576:0 "$image" /dev/zero
+cmp -n $((299520 - 65536)) -i $((1048576 + 65536)):65536 "$image" "$work/data"
+blocks=$(stat -c %b "$image")
+client "$sock" discard 1114112 131072
+assert_le "$(stat -c %b "$image")" $((blocks - 256)) "blocks of the image after a discard"
+assert_eq "$(live io poll)" adaptive "polling"
 truncate -s 0 "$image"
 truncate -s 16M "$image"
 client "$sock" verify count=3000 queues=2
