@@ -145,6 +145,16 @@ static int fault_resize(struct bdev *bdev, uint64_t want_bytes, uint64_t *ret_si
 	return inner->ops->resize(inner, want_bytes, ret_size_bytes);
 }
 
+static int fault_size_fd(const struct bdev *bdev)
+{
+	return bdev_size_fd(container_of(bdev, const struct fault_bdev, base)->inner);
+}
+
+static uint64_t fault_size_told(struct bdev *bdev)
+{
+	return bdev_size_told(container_of(bdev, struct fault_bdev, base)->inner);
+}
+
 /* --- ends --- */
 
 static void slot_end(struct fault_slot *slot)
@@ -348,6 +358,8 @@ const struct bdev_ops bdev_fault_ops = {
 	.open = fault_open,
 	.close = fault_close,
 	.resize = fault_resize,
+	.size_fd = fault_size_fd,
+	.size_told = fault_size_told,
 	.queue_new = fault_queue_new,
 	.queue_free = fault_queue_free,
 	.map_changed = fault_map_changed,

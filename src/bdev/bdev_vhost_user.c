@@ -22,6 +22,7 @@
 /* Less than a keeper waits for whoever asks. */
 #define RESIZE_MS      8000u
 #define RESIZE_STEP_MS 2u
+#define HANDOVER_FDS   3u
 
 static struct vu_bdev *vu_bdev_of(struct bdev *bdev)
 {
@@ -38,6 +39,8 @@ static void vu_close(struct bdev *bdev)
 		(void)close(dev->shared_fd);
 	if (dev->ask_fd >= 0)
 		(void)close(dev->ask_fd);
+	if (dev->told_fd >= 0)
+		(void)close(dev->told_fd);
 	(void)pthread_mutex_destroy(&dev->lock);
 	free(dev);
 }
@@ -52,6 +55,7 @@ static struct vu_bdev *dev_new(const struct bdev_params *params)
 	dev->queue_cnt = params->queue_cnt ? MIN(params->queue_cnt, VU_QUEUES_MAX) : VU_QUEUES_MAX;
 	dev->shared_fd = -1;
 	dev->ask_fd = -1;
+	dev->told_fd = -1;
 	(void)pthread_mutex_init(&dev->lock, NULL);
 	return dev;
 }
@@ -92,7 +96,8 @@ static int make_shared(struct vu_bdev *dev)
 	if (fd < 0 || ftruncate(fd, sizeof(*dev->shared)) < 0)
 		return -errno;
 	dev->ask_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (dev->ask_fd < 0)
+	dev->told_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (dev->ask_fd < 0 || dev->told_fd < 0)
 		return -errno;
 	return map_shared(dev, steal_fd(&fd));
 }
@@ -223,13 +228,28 @@ static int vu_resize(struct bdev *bdev, uint64_t want_bytes VBLK_UNUSED, uint64_
 	return 0;
 }
 
+static int vu_size_fd(const struct bdev *bdev)
+{
+	return container_of(bdev, const struct vu_bdev, base)->told_fd;
+}
+
+static uint64_t vu_size_told(struct bdev *bdev)
+{
+	struct vu_bdev *dev = vu_bdev_of(bdev);
+
+	/* First: what is told from now on makes it readable again. */
+	vu_consume(dev->told_fd);
+	return __atomic_load_n(&dev->shared->capacity_bytes, __ATOMIC_RELAXED);
+}
+
 static void vu_hand_over(const struct bdev *bdev, struct bdev_handover *ret_handover)
 {
 	const struct vu_bdev *dev = container_of(bdev, const struct vu_bdev, base);
 
 	ret_handover->fds[0] = dev->shared_fd;
 	ret_handover->fds[1] = dev->ask_fd;
-	ret_handover->fd_cnt = 2;
+	ret_handover->fds[2] = dev->told_fd;
+	ret_handover->fd_cnt = HANDOVER_FDS;
 }
 
 static int vu_take_over(const struct bdev_params *params, const struct bdev_handover *handover,
@@ -239,7 +259,7 @@ static int vu_take_over(const struct bdev_params *params, const struct bdev_hand
 	struct stat st;
 	int r;
 
-	if (handover->fd_cnt != 2)
+	if (handover->fd_cnt != HANDOVER_FDS)
 		return -EINVAL;
 	if (fstat(handover->fds[0], &st) < 0)
 		return -errno;
@@ -257,6 +277,7 @@ static int vu_take_over(const struct bdev_params *params, const struct bdev_hand
 	}
 	memcpy(dev->path, dev->shared->path, sizeof(dev->path) - 1);
 	dev->ask_fd = handover->fds[1];
+	dev->told_fd = handover->fds[2];
 	dev->base.limits = handover->limits;
 	*ret_bdev = &dev->base;
 	return 0;
@@ -267,6 +288,8 @@ const struct bdev_ops bdev_vhost_user_ops = {
 	.open = vu_open,
 	.close = vu_close,
 	.resize = vu_resize,
+	.size_fd = vu_size_fd,
+	.size_told = vu_size_told,
 	.hand_over = vu_hand_over,
 	.take_over = vu_take_over,
 	.queue_new = vu_queue_new,

@@ -94,6 +94,7 @@ struct vu_conn;
 
 /**
  * struct vu_bdev - the backend
+ * @ask_fd: somebody wants to know the size; @told_fd: the server has said that it changed
  * @lock: of what queue threads share beside words of struct vu_conn; held shortly
  * @conn: while there are queues
  */
@@ -104,6 +105,7 @@ struct vu_bdev {
 	struct vu_shared *shared;
 	int shared_fd;
 	int ask_fd;
+	int told_fd;
 	pthread_mutex_t lock;
 	struct vu_conn *conn;
 };
@@ -315,6 +317,8 @@ int vu_conn_join(struct vu_queue *q, unsigned int depth) VBLK_MUST_CHECK;
 /* The last one ends the thread, and waits for that. */
 void vu_conn_leave(struct vu_queue *q);
 void vu_signal(int event_fd);
+/* Never blocks, whoever has made it blocking or not. */
+void vu_consume(int event_fd);
 
 /* --- bdev_vhost_user_queue.c --- */
 

@@ -37,8 +37,7 @@ void vu_signal(int event_fd)
 	(void)n;
 }
 
-/* The server may have made it non-blocking, we need not know. */
-static void event_consume(int event_fd)
+void vu_consume(int event_fd)
 {
 	uint64_t cnt;
 	struct iovec iov = { .iov_base = &cnt, .iov_len = sizeof(cnt) };
@@ -255,18 +254,25 @@ static int do_rings(struct vu_conn *conn)
 
 /* ---- the server as a whole ---- */
 
+/*
+ * @is_news: nobody has asked. The disk follows the server's changes, not its size: somebody may
+ * have given it another one.
+ */
 static void note_capacity(struct vu_conn *conn, const struct vu_server_conf *conf,
-			  uint32_t answered)
+			  uint32_t answered, bool is_news)
 {
 	struct vu_shared *shared = conn->dev->shared;
+	uint64_t old_bytes = __atomic_exchange_n(&shared->capacity_bytes, conf->capacity_bytes,
+						 __ATOMIC_RELAXED);
 
-	__atomic_store_n(&shared->capacity_bytes, conf->capacity_bytes, __ATOMIC_RELAXED);
 	/* Pairs with vu_resize(). */
 	__atomic_store_n(&shared->answered, answered, __ATOMIC_RELEASE);
+	if (is_news && conf->capacity_bytes != old_bytes)
+		vu_signal(conn->dev->told_fd);
 }
 
 /* Somebody wants to know, or the server says that it has changed. */
-static int look_at_capacity(struct vu_conn *conn)
+static int look_at_capacity(struct vu_conn *conn, bool is_news)
 {
 	uint32_t asked = __atomic_load_n(&conn->dev->shared->asked, __ATOMIC_ACQUIRE);
 	struct vu_server_conf conf;
@@ -274,7 +280,7 @@ static int look_at_capacity(struct vu_conn *conn)
 
 	r = vu_conf_ask(conn->client, &conf);
 	if (r == 0)
-		note_capacity(conn, &conf, asked);
+		note_capacity(conn, &conf, asked, is_news);
 	return r;
 }
 
@@ -299,7 +305,7 @@ static int connect_server(struct vu_conn *conn)
 	/* Another disk at the same place; perhaps it is the right one next time. */
 	if (!vu_conf_fits(&conf, &conn->dev->base.limits, conn->dev->queue_cnt))
 		return -EMEDIUMTYPE;
-	note_capacity(conn, &conf, asked);
+	note_capacity(conn, &conf, asked, true);
 	pthread_mutex_lock(&conn->dev->lock);
 	conn->server = conf;
 	__atomic_store_n(&conn->up_epoch, conn->epoch, __ATOMIC_RELEASE);
@@ -319,6 +325,7 @@ enum {
 
 static int handle(struct vu_conn *conn, const struct pollfd *fds)
 {
+	bool is_news;
 	int r = 0;
 
 	/* It says nothing unasked there: it is gone, or talks nonsense. */
@@ -326,12 +333,13 @@ static int handle(struct vu_conn *conn, const struct pollfd *fds)
 		return -ECONNRESET;
 	if (fds[POLL_BACKEND].revents)
 		r = vhu_client_handle_backend(conn->client);
+	is_news = r > 0;
 	if (fds[POLL_ASK].revents)
-		event_consume(conn->dev->ask_fd);
-	if (r > 0 || (r == 0 && fds[POLL_ASK].revents))
-		r = look_at_capacity(conn);
+		vu_consume(conn->dev->ask_fd);
+	if (is_news || (r == 0 && fds[POLL_ASK].revents))
+		r = look_at_capacity(conn, is_news);
 	if (fds[POLL_MAIL].revents)
-		event_consume(conn->mail_fd);
+		vu_consume(conn->mail_fd);
 	return r < 0 ? r : do_rings(conn);
 }
 

@@ -124,6 +124,8 @@ static int begin(struct keeper *keeper)
 	r = add_sources(keeper);
 	if (r >= 0)
 		r = keeper_start_watchdog(keeper);
+	if (r >= 0)
+		r = keeper_watch_size(keeper);
 	if (r < 0)
 		return log_errno(r, "cannot set up the event loop");
 	if (host_disk)

@@ -55,6 +55,7 @@ enum keeper_upgrade {
  * @asked: a control client waits for the answer
  * @pid: the process that asks the backend, 0 = none runs; @req: what for
  * @late: it is over its time, which was answered; its result no longer counts
+ * @told_source: of a backend that tells its size by itself; @told_timer: while it is not heard
  */
 struct keeper_resize {
 	bool asked;
@@ -64,6 +65,8 @@ struct keeper_resize {
 	int fd;
 	sd_event_source *source;
 	sd_event_source *deadline;
+	sd_event_source *told_source;
+	sd_event_source *told_timer;
 };
 
 struct keeper;
@@ -253,6 +256,8 @@ void keeper_finish(struct keeper *keeper, int exit_code);
 
 /* keeper_resize.c */
 void keeper_on_resize_asked(struct keeper *keeper, const struct resize_request *req);
+/* A backend that tells its size by itself is heard. Return: 0 or -errno */
+int keeper_watch_size(struct keeper *keeper) VBLK_MUST_CHECK;
 /* What is served from now on, by workers to come. */
 void keeper_use_capacity(struct keeper *keeper, uint64_t capacity_bytes);
 

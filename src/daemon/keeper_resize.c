@@ -17,9 +17,12 @@
 
 /* How long the backend may take to tell its size. */
 #define BACKEND_LIMIT_S 10u
+/* Of a backend that tells its size by itself: until it can be heard, and to the next one. */
+#define TOLD_RETRY_US (100 * USEC_PER_MSEC)
+#define TOLD_PAUSE_US USEC_PER_SEC
 
 /* @number: of the size that was decided */
-static void answer(struct keeper *keeper, const struct resize_result *res, uint32_t number)
+static void tell_worker(struct keeper *keeper, const struct resize_result *res, uint32_t number)
 {
 	struct link_msg msg = {
 		.type = LINK_RESIZED,
@@ -29,11 +32,15 @@ static void answer(struct keeper *keeper, const struct resize_result *res, uint3
 		.size_bytes = res->size_bytes,
 	};
 
-	if (!keeper->resize.asked)
-		return;
 	keeper->resize.asked = false;
 	snprintf(msg.text, sizeof(msg.text), "%s", res->text);
 	keeper_send(keeper, &msg);
+}
+
+static void answer(struct keeper *keeper, const struct resize_result *res, uint32_t number)
+{
+	if (keeper->resize.asked)
+		tell_worker(keeper, res, number);
 }
 
 static void refuse(struct keeper *keeper, int error, const char *text)
@@ -51,23 +58,26 @@ void keeper_use_capacity(struct keeper *keeper, uint64_t capacity_bytes)
 	bdev_limits_set_capacity(&keeper->blk.limits, capacity_bytes);
 }
 
-static void take_result(struct keeper *keeper, const struct resize_result *res)
+/* Return: the number of the size. */
+static uint32_t decide(struct keeper *keeper, uint64_t size_bytes)
 {
 	uint64_t old_bytes = bdev_limits_capacity(&keeper->blk.limits);
-	uint32_t number = 0;
 	char old[FORMAT_SIZE_MAX], new[FORMAT_SIZE_MAX];
+	uint32_t number;
 
-	if (!res->error) {
-		/* Before anybody hears of it: what a successor of ours finds. */
-		number = inflight_file_set_capacity(&keeper->inflight, res->size_bytes);
-		keeper_use_capacity(keeper, res->size_bytes);
-		keeper_publish_state(keeper);
-		if (res->size_bytes != old_bytes)
-			log_notice("the disk has %s now, it had %s",
-				   format_size_bytes(res->size_bytes, new),
-				   format_size_bytes(old_bytes, old));
-	}
-	answer(keeper, res, number);
+	/* Before anybody hears of it: what a successor of ours finds. */
+	number = inflight_file_set_capacity(&keeper->inflight, size_bytes);
+	keeper_use_capacity(keeper, size_bytes);
+	keeper_publish_state(keeper);
+	if (size_bytes != old_bytes)
+		log_notice("the disk has %s now, it had %s", format_size_bytes(size_bytes, new),
+			   format_size_bytes(old_bytes, old));
+	return number;
+}
+
+static void take_result(struct keeper *keeper, const struct resize_result *res)
+{
+	answer(keeper, res, res->error ? 0 : decide(keeper, res->size_bytes));
 }
 
 static void forget_process(struct keeper *keeper)
@@ -182,4 +192,70 @@ void keeper_on_resize_asked(struct keeper *keeper, const struct resize_request *
 		log_errno(r, "cannot start a process that asks the backend for its size");
 		refuse(keeper, r, "cannot start a process that asks the backend for its size");
 	}
+}
+
+/* ---- a backend that tells by itself ---- */
+
+/* What lies behind the backend's end fails there; to cut it off is not for us to decide. */
+static void keep_size(const struct keeper *keeper, uint64_t told_bytes)
+{
+	uint64_t now_bytes = bdev_limits_capacity(&keeper->blk.limits);
+	char told[FORMAT_SIZE_MAX], now[FORMAT_SIZE_MAX];
+
+	log_warning(
+		"the backend has only %s now and the disk keeps its %s: what lies behind the backend's end fails ('vblkctl resize --force %s' cuts it off)",
+		format_size_bytes(told_bytes, told), format_size_bytes(now_bytes, now),
+		keeper->config->name);
+}
+
+static void take_told_size(struct keeper *keeper)
+{
+	const struct resize_request req = { .size_bytes = 0 };
+	uint64_t told_bytes = bdev_size_told(keeper->bdev);
+	struct resize_result res;
+
+	resize_settle(&keeper->blk.limits, &req, told_bytes, &res);
+	if (res.error)
+		keep_size(keeper, told_bytes);
+	else if (res.size_bytes != bdev_limits_capacity(&keeper->blk.limits))
+		tell_worker(keeper, &res, decide(keeper, res.size_bytes));
+}
+
+static int on_told_again(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
+			 void *userdata)
+{
+	struct keeper *keeper = userdata;
+
+	return sd_event_source_set_enabled(keeper->resize.told_source, SD_EVENT_ON);
+}
+
+/*
+ * Not between the decisions of others, and not as often as a backend may like: what was told stays
+ * there meanwhile.
+ */
+static int on_size_told(sd_event_source *source, int fd VBLK_UNUSED, uint32_t revents VBLK_UNUSED,
+			void *userdata)
+{
+	struct keeper *keeper = userdata;
+	uint64_t pause_us = TOLD_RETRY_US;
+	int r;
+
+	if (keeper->state == KEEPER_READY && keeper->upgrade == UPGRADE_NONE &&
+	    !keeper->resize.pid) {
+		take_told_size(keeper);
+		pause_us = TOLD_PAUSE_US;
+	}
+	r = sd_event_source_set_enabled(source, SD_EVENT_OFF);
+	return r < 0 ? r
+		     : keeper_arm_timer(keeper, &keeper->resize.told_timer, pause_us,
+					on_told_again);
+}
+
+int keeper_watch_size(struct keeper *keeper)
+{
+	int fd = bdev_size_fd(keeper->bdev);
+
+	return fd < 0 ? 0
+		      : sd_event_add_io(keeper->event, &keeper->resize.told_source, fd, EPOLLIN,
+					on_size_told, keeper);
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,10 +22,11 @@
 #include "vblk/util/math.h"
 #include "vblk/vhu/vhu_wire.h"
 
-#define QUEUES	   2u
-#define DEPTH	   16u
-#define DATA_BYTES (256u * 1024u)
-#define BIT64(n)   (1ull << (n))
+#define QUEUES	    2u
+#define DEPTH	    16u
+#define DATA_BYTES  (256u * 1024u)
+#define PATIENCE_MS 10000
+#define BIT64(n)    (1ull << (n))
 
 struct test_io {
 	struct bdev_io io;
@@ -510,7 +512,7 @@ END_TEST
 /* An idle queue does not hold up the others, nor is it held up. */
 START_TEST(lost_again_and_again_under_load)
 {
-	unsigned int done = 0, round = 0;
+	unsigned int done = 0, fault_at = 0, restart_at = 50;
 	bool used[QUEUES][DEPTH] = { { false } };
 	unsigned int seed = 1;
 
@@ -537,12 +539,16 @@ START_TEST(lost_again_and_again_under_load)
 					used[q][s] = false;
 					done++;
 				}
-		if (++round % 7 == 0)
+		/* Counted in requests: on a slow machine there is no time to come back from one. */
+		if (done >= fault_at) {
 			fake_vhu_inject(fx.srv,
 					ends[(unsigned int)rand_r(&seed) % ARRAY_SIZE(ends)]);
-		if (round % 50 == 0) {
+			fault_at = done + (unsigned int)rand_r(&seed) % 20;
+		}
+		if (done >= restart_at) {
 			stop_server();
 			start_server();
+			restart_at = done + 50;
 		}
 		nap();
 	}
@@ -645,21 +651,80 @@ START_TEST(size_is_the_servers_when_somebody_asks)
 }
 END_TEST
 
+/* Return: false: nothing was told. */
+static bool was_told(int timeout_ms)
+{
+	struct pollfd pfd = { .fd = bdev_size_fd(fx.bdev), .events = POLLIN };
+
+	ck_assert_int_ge(pfd.fd, 0);
+	return poll(&pfd, 1, timeout_ms) == 1;
+}
+
+START_TEST(server_tells_its_size_by_itself)
+{
+	uint64_t bytes = 0;
+
+	fx.params.logical_block_bytes = 4096;
+	start();
+	check_write_read(0, 1);
+	ck_assert(!was_told(0));
+	fake_vhu_resize(fx.srv, 4097);
+	ck_assert(was_told(PATIENCE_MS));
+	ck_assert_uint_eq(bdev_size_told(fx.bdev), 2u << 20);
+	ck_assert(!was_told(0));
+	/* The same size is no news, nor is one that somebody has asked for. */
+	fake_vhu_resize(fx.srv, 4097);
+	check_write_read(1, 2);
+	ck_assert_int_eq(bdev_resize(fx.bdev, fx.spec, 0, &bytes, fx.why), 0);
+	ck_assert(!was_told(0));
+	/* Smaller is told as well; what becomes of it is decided elsewhere. */
+	fake_vhu_resize(fx.srv, 1024);
+	ck_assert(was_told(PATIENCE_MS));
+	ck_assert_uint_eq(bdev_size_told(fx.bdev), 512u << 10);
+	ck_assert_uint_eq(fx.bdev->limits.capacity_bytes, 1u << 20);
+	/* Of all that nobody has heard of the last one counts. */
+	fake_vhu_resize(fx.srv, 3000);
+	fake_vhu_resize(fx.srv, 8192);
+	while (bdev_size_told(fx.bdev) != 4u << 20)
+		ck_assert(was_told(PATIENCE_MS));
+}
+END_TEST
+
+START_TEST(server_that_comes_back_larger_tells)
+{
+	start();
+	check_write_read(0, 1);
+	stop_server();
+	fx.options.config.capacity = htole64(4096);
+	start_server();
+	check_write_read(0, 2);
+	ck_assert(was_told(PATIENCE_MS));
+	ck_assert_uint_eq(bdev_size_told(fx.bdev), 2u << 20);
+	/* And the next time it is no news. */
+	stop_server();
+	start_server();
+	check_write_read(0, 3);
+	ck_assert(!was_told(0));
+}
+END_TEST
+
 START_TEST(goes_on_in_another_program)
 {
 	struct bdev_handover handover;
 	struct bdev *next;
-	int fds[2];
+	int fds[3];
 
 	start();
 	check_write_read(0, 1);
 	ck_assert_int_eq(bdev_hand_over(fx.bdev, &handover), 0);
-	ck_assert_uint_eq(handover.fd_cnt, 2);
+	ck_assert_uint_eq(handover.fd_cnt, ARRAY_SIZE(fds));
 	for (unsigned int i = 0; i < QUEUES; i++) {
 		bdev_map_changed(fx.bqs[i], NULL);
 		bdev_queue_free(fx.bqs[i]);
 	}
-	for (unsigned int i = 0; i < 2; i++)
+	/* Told while nobody hears. */
+	fake_vhu_resize(fx.srv, 4096);
+	for (unsigned int i = 0; i < ARRAY_SIZE(fds); i++)
 		fds[i] = handover.fds[i] = dup(handover.fds[i]);
 	ck_assert_int_eq(bdev_take_over(&fx.params, &handover, &next), 0);
 	bdev_close(fx.bdev);
@@ -670,6 +735,8 @@ START_TEST(goes_on_in_another_program)
 		bdev_map_changed(fx.bqs[i], fx.map);
 	}
 	check_write_read(1, 2);
+	ck_assert(was_told(PATIENCE_MS));
+	ck_assert_uint_eq(bdev_size_told(fx.bdev), 2u << 20);
 }
 END_TEST
 
@@ -697,6 +764,8 @@ static Suite *suite(void)
 	tcase_add_test(tc, memory_goes_when_the_driver_takes_it);
 	tcase_add_test(tc, memory_that_is_refused_is_offered_again);
 	tcase_add_test(tc, size_is_the_servers_when_somebody_asks);
+	tcase_add_test(tc, server_tells_its_size_by_itself);
+	tcase_add_test(tc, server_that_comes_back_larger_tells);
 	tcase_add_test(tc, goes_on_in_another_program);
 	suite_add_tcase(s, tc);
 	return s;

@@ -143,7 +143,7 @@ struct bdev_queue;
 struct bdev;
 
 /**
- * struct bdev_ops - a backend; all functions are required but hand_over and take_over
+ * struct bdev_ops - a backend; required are all functions that do not say otherwise
  *
  * @open:  keeper, may block. On failure returns -errno and puts a sentence into
  *         @why that says what is wrong and what to do (no trailing full stop).
@@ -152,6 +152,8 @@ struct bdev;
  *         Grows a store that is shorter than @want_bytes, if it can grow, and tells its
  *         size in bytes. Changes nothing of @bdev. 0; -errno, -EROFS: not a store of ours to
  *         grow. See bdev_resize().
+ * @size_fd, @size_told: keeper; NULL: the store never tells its size by itself. See
+ *         bdev_size_fd() and bdev_size_told().
  * @hand_over, @take_over: keeper; NULL: the backend cannot go into another program. What
  *         take_over() is given came from hand_over() of the same kind of backend, perhaps of an
  *         older version; on success it owns the descriptors, on failure they stay the caller's.
@@ -170,6 +172,8 @@ struct bdev_ops {
 		    char why[BDEV_WHY_MAX]);
 	void (*close)(struct bdev *bdev);
 	int (*resize)(struct bdev *bdev, uint64_t want_bytes, uint64_t *ret_size_bytes);
+	int (*size_fd)(const struct bdev *bdev);
+	uint64_t (*size_told)(struct bdev *bdev);
 	void (*hand_over)(const struct bdev *bdev, struct bdev_handover *ret_handover);
 	int (*take_over)(const struct bdev_params *params, const struct bdev_handover *handover,
 			 struct bdev **ret_bdev);
@@ -252,6 +256,17 @@ void bdev_close(struct bdev *bdev);
  */
 int bdev_resize(struct bdev *bdev, const char *spec, uint64_t want_bytes, uint64_t *ret_size_bytes,
 		char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
+
+/*
+ * For a store that says by itself when it has another size: readable once it has. -1: this one
+ * does not. Borrowed; opened with the backend, so it tells of what a worker has heard.
+ */
+int bdev_size_fd(const struct bdev *bdev);
+/*
+ * The size that was told last, in whole logical blocks, 0 included; bdev_size_fd() is readable
+ * again with the next one. Never blocks.
+ */
+uint64_t bdev_size_told(struct bdev *bdev);
 
 /**
  * bdev_hand_over() - describe an open backend for another program that inherits its files
