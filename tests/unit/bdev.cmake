@@ -14,3 +14,8 @@ target_link_options(test_bdev_inject PRIVATE -Wl,--wrap=syscall)
 vblk_unit_test(bdev_vhost_user
 	SOURCES test_bdev_vhost_user.c test_bdev_fixture.c
 	LIBS vblk_bdev vblk_fake_vhu_server)
+
+# The whole way from the kernel to another server.
+vblk_unit_test(bridge
+	SOURCES test_bridge.c test_vduse_fixture.c
+	LIBS vblk_vduse vblk_bdev vblk_fake_vduse vblk_fake_bdev vblk_fake_vhu_server)

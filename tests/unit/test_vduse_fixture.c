@@ -50,9 +50,9 @@ void rig_free(struct rig *rig)
 int rig_start(struct rig *rig)
 {
 	struct vduse_dev_params params = {
-		.sys = fake_vduse_sys(rig->k),
+		.sys = rig->sys ? rig->sys : fake_vduse_sys(rig->k),
 		.blk = &rig->blk,
-		.bdev = fake_bdev_get(rig->fake),
+		.bdev = rig->bdev ? rig->bdev : fake_bdev_get(rig->fake),
 		.umem = rig->umem,
 		.bounce_bytes = FAKE_VDUSE_BOUNCE_BYTES,
 		.umem_fd = rig->umem_fd,

@@ -21,6 +21,8 @@
 struct rig {
 	struct fake_vduse *k;
 	struct fake_bdev *fake;
+	struct bdev *bdev;	     /* instead of the fake one; not NULL: @blk is its */
+	const struct vduse_sys *sys; /* instead of the fake kernel's; may be NULL */
 	struct blk_params blk;
 	struct vduse_dev *dev;
 	uint8_t *inflight;
