@@ -275,6 +275,7 @@ struct vu_conn {
 
 	/* Queue threads count. */
 	uint32_t redoing_cnt VBLK_CACHE_ALIGNED;
+	uint32_t served_epoch; /* whose server has ended a request */
 	uint32_t redo_ended; /* release: all queues are to be woken; the connection thread clears it
 			      */
 

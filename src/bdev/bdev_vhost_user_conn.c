@@ -399,6 +399,18 @@ static bool pause_before_next(struct vu_conn *conn)
 	}
 }
 
+/* One that can be connected to and is of no use is not asked all the time. */
+static int serve_and_judge(struct vu_conn *conn)
+{
+	uint64_t begun_ns = clock_now_ns();
+	int r = serve(conn);
+
+	if (__atomic_load_n(&conn->served_epoch, __ATOMIC_RELAXED) == conn->epoch ||
+	    clock_now_ns() - begun_ns > INTERVAL_MAX_MS * NSEC_PER_MSEC)
+		conn->interval_ms = INTERVAL_MIN_MS;
+	return r;
+}
+
 static void *conn_main(void *arg)
 {
 	struct vu_conn *conn = arg;
@@ -409,8 +421,7 @@ static void *conn_main(void *arg)
 		r = connect_server(conn);
 		if (r == 0) {
 			wake_all(conn);
-			conn->interval_ms = INTERVAL_MIN_MS;
-			r = serve(conn);
+			r = serve_and_judge(conn);
 		}
 		if (conn->client)
 			lose_server(conn);

@@ -127,6 +127,9 @@ static void slot_finished(struct vu_queue *q, struct vu_slot *slot)
 {
 	int result = result_of(q, slot);
 
+	/* Stored once, so that queues do not take the line from each other. */
+	if (__atomic_load_n(&q->conn->served_epoch, __ATOMIC_RELAXED) != q->epoch)
+		__atomic_store_n(&q->conn->served_epoch, q->epoch, __ATOMIC_RELAXED);
 	list_remove(&q->shown, slot);
 	if (result == 0 && wants_flush(q, slot)) {
 		struct vu_list one = { slot, slot };

@@ -334,7 +334,7 @@ static uint64_t handle_quiet(struct fake_vhu *srv, struct vhu_msg *msg)
 		set_fd(msg, &srv->backend_fd);
 		break;
 	case VHU_SET_MEM_TABLE:
-		if (take_fault(srv, FAKE_VHU_REFUSE_MEMORY))
+		if (take_fault(srv, FAKE_VHU_REFUSE_MEMORY) || srv->options.no_memory)
 			return 1;
 		take_memory(srv, msg);
 		break;
@@ -417,6 +417,8 @@ static void misbehave(struct fake_vhu *srv)
 {
 	struct vhu_msg msg;
 
+	if (srv->backend_fd >= 0 && take_fault(srv, FAKE_VHU_BAD_NEWS))
+		MUST(write(srv->backend_fd, "Hello, world, how are you?", 26) == 26);
 	if (!take_fault(srv, FAKE_VHU_UNASKED))
 		return;
 	vhu_msg_init_u64(&msg, VHU_GET_FEATURES, VHU_FLAG_REPLY, 1);
@@ -593,8 +595,9 @@ void fake_vhu_resize(struct fake_vhu *srv, uint64_t sectors)
 	pthread_mutex_lock(&srv->lock);
 	srv->options.config.capacity = htole64(sectors);
 	vhu_msg_init(&msg, VHU_BACKEND_CONFIG_CHANGE, 0, 0);
+	/* The client may just be going. */
 	if (srv->backend_fd >= 0)
-		MUST(vhu_send(srv->backend_fd, &msg) == 0);
+		(void)(vhu_send(srv->backend_fd, &msg) == 0);
 	pthread_mutex_unlock(&srv->lock);
 }
 

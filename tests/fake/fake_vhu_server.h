@@ -26,18 +26,21 @@ enum fake_vhu_fault {
 	FAKE_VHU_SILENT,	/* answers no message any more */
 	FAKE_VHU_REFUSE_MEMORY, /* says no to the memory table */
 	FAKE_VHU_BAD_REPLY,	/* answers with the reply of another request */
+	FAKE_VHU_BAD_NEWS,	/* sends garbage where it tells of changes */
 };
 
 /**
  * struct fake_vhu_options - what it offers
  * @features: 0 = the usual ones
  * @no_protocol: mask of protocol features that it lacks
+ * @no_memory: it says no to each memory table
  */
 struct fake_vhu_options {
 	uint64_t features;
 	uint64_t no_features;
 	uint64_t no_protocol;
 	unsigned int queue_cnt;
+	bool no_memory;
 	struct virtio_blk_config config;
 };
 

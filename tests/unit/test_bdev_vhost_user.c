@@ -19,6 +19,7 @@
 
 #include "fake_vhu_server.h"
 #include "test_bdev_fixture.h"
+#include "vblk/util/clock.h"
 #include "vblk/util/math.h"
 #include "vblk/vhu/vhu_wire.h"
 
@@ -226,6 +227,15 @@ static void check_write_read(unsigned int queue, unsigned int seed)
 	ck_assert_mem_eq(fx.data, want, sizeof(want));
 }
 
+/* Return: false: nothing was told. */
+static bool was_told(int timeout_ms)
+{
+	struct pollfd pfd = { .fd = bdev_size_fd(fx.bdev), .events = POLLIN };
+
+	ck_assert_int_ge(pfd.fd, 0);
+	return poll(&pfd, 1, timeout_ms) == 1;
+}
+
 /* ---- what it is ---- */
 
 START_TEST(limits_are_the_servers)
@@ -255,68 +265,6 @@ START_TEST(read_only_server_is_a_read_only_disk)
 	ck_assert_uint_eq(fx.bdev->limits.max_write_zeroes_bytes, 0);
 	ck_assert_int_eq(do_io(0, BDEV_WRITE, 0, 512), -EROFS);
 	ck_assert_int_eq(do_io(0, BDEV_READ, 0, 512), 0);
-}
-END_TEST
-
-static void expect_refusal(int err, const char *part)
-{
-	struct bdev *bdev = NULL;
-
-	ck_assert_int_eq(bdev_open(&fx.params, &bdev, fx.why), err);
-	ck_assert_msg(strstr(fx.why, part) != NULL, "'%s' lacks '%s'", fx.why, part);
-	ck_assert_ptr_null(bdev);
-}
-
-START_TEST(servers_that_cannot_be_used_are_refused_with_a_sentence)
-{
-	char path[200];
-
-	expect_refusal(-ENOENT, "no such socket");
-	fx.options.no_protocol = BIT64(VHU_PROTOCOL_F_CONFIG);
-	start_server();
-	expect_refusal(-EOPNOTSUPP, "configuration");
-	stop_server();
-	fx.options.no_protocol = 0;
-	fx.options.no_features = BIT64(VIRTIO_F_VERSION_1);
-	start_server();
-	expect_refusal(-EPROTO, "virtio 1");
-	stop_server();
-	fx.options.no_features = 0;
-	fx.options.config.capacity = 0;
-	start_server();
-	expect_refusal(-EPROTO, "virtio 1");
-	stop_server();
-	fake_vhu_usual(&fx.options);
-	fx.options.config.blk_size = htole32(1000);
-	start_server();
-	expect_refusal(-EPROTO, "virtio 1");
-	stop_server();
-	fake_vhu_usual(&fx.options);
-	fx.options.queue_cnt = 1;
-	start_server();
-	expect_refusal(-EINVAL, "--queues 1");
-	fake_vhu_inject(fx.srv, FAKE_VHU_BAD_REPLY);
-	expect_refusal(-EPROTO, "not the vhost-user protocol");
-	fx.params.spec = "vhost-user:";
-	expect_refusal(-EINVAL, "behind the colon");
-	memset(path, 'x', sizeof(path) - 1);
-	path[sizeof(path) - 1] = '\0';
-	memcpy(path, "vhost-user:/", 12);
-	fx.params.spec = path;
-	expect_refusal(-ENAMETOOLONG, "107 characters");
-}
-END_TEST
-
-START_TEST(nobody_listens)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-	strcpy(addr.sun_path, fx.path);
-	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	close(fd);
-	expect_refusal(-ECONNREFUSED, "nobody listens");
-	unlink(fx.path);
 }
 END_TEST
 
@@ -635,6 +583,74 @@ START_TEST(memory_that_is_refused_is_offered_again)
 }
 END_TEST
 
+/* Connected to again and again, less and less often. */
+START_TEST(server_that_is_of_no_use_is_left_in_peace)
+{
+	uint64_t begun_ns;
+
+	fx.options.no_memory = true;
+	start();
+	begin(0, 0, BDEV_WRITE, 0, 512, 0);
+	commit();
+	/* One to learn what it is. */
+	while (fake_vhu_connections(fx.srv) < 2)
+		run_loops();
+	begun_ns = clock_now_ns();
+	while (fake_vhu_connections(fx.srv) < 7)
+		run_loops();
+	/* Not so from the first on, which may have been some time ago. */
+	ck_assert_uint_ge(clock_now_ns() - begun_ns, (20 + 40 + 80 + 160) * NSEC_PER_MSEC);
+	ck_assert_int_eq(fx.ios[0][0].done_cnt, 0);
+	stop_server();
+	fx.options.no_memory = false;
+	start_server();
+	ck_assert_int_eq(finish(&fx.ios[0][0]), 0);
+}
+END_TEST
+
+START_TEST(silent_server_does_not_hold_up_the_end)
+{
+	uint64_t begun_ns = clock_now_ns();
+
+	start();
+	check_write_read(0, 1);
+	fake_vhu_inject(fx.srv, FAKE_VHU_SILENT);
+	for (unsigned int i = 0; i < QUEUES; i++) {
+		/* Its thread waits for an answer from now on. */
+		bdev_map_changed(fx.bqs[i], NULL);
+		nap();
+	}
+	for (unsigned int i = 0; i < QUEUES; i++) {
+		bdev_queue_free(fx.bqs[i]);
+		loop_fini(&fx.loops[i]);
+		fx.bqs[i] = NULL;
+	}
+	ck_assert_uint_lt(clock_now_ns() - begun_ns, 20 * NSEC_PER_SEC);
+}
+END_TEST
+
+/* News that cannot be, and what is no message at all. */
+START_TEST(bad_news_cost_the_connection)
+{
+	unsigned int before;
+
+	start();
+	check_write_read(0, 1);
+	before = fake_vhu_connections(fx.srv);
+	if (_i)
+		fake_vhu_inject(fx.srv, FAKE_VHU_BAD_NEWS);
+	else
+		fake_vhu_resize(fx.srv, 0);
+	while (fake_vhu_connections(fx.srv) == before)
+		nap();
+	ck_assert(!was_told(0));
+	if (!_i)
+		fake_vhu_resize(fx.srv, 2048);
+	check_write_read(1, 2);
+	ck_assert(!was_told(0));
+}
+END_TEST
+
 START_TEST(size_is_the_servers_when_somebody_asks)
 {
 	uint64_t bytes = 0;
@@ -650,15 +666,6 @@ START_TEST(size_is_the_servers_when_somebody_asks)
 	ck_assert_uint_eq(fx.bdev->limits.capacity_bytes, 1u << 20);
 }
 END_TEST
-
-/* Return: false: nothing was told. */
-static bool was_told(int timeout_ms)
-{
-	struct pollfd pfd = { .fd = bdev_size_fd(fx.bdev), .events = POLLIN };
-
-	ck_assert_int_ge(pfd.fd, 0);
-	return poll(&pfd, 1, timeout_ms) == 1;
-}
 
 START_TEST(server_tells_its_size_by_itself)
 {
@@ -748,8 +755,6 @@ static Suite *suite(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, limits_are_the_servers);
 	tcase_add_test(tc, read_only_server_is_a_read_only_disk);
-	tcase_add_test(tc, servers_that_cannot_be_used_are_refused_with_a_sentence);
-	tcase_add_test(tc, nobody_listens);
 	tcase_add_loop_test(tc, data_goes_past_this_process, 0, 8);
 	tcase_add_loop_test(tc, many_at_once_on_both_queues, 0, 8);
 	tcase_add_test(tc, buffers_are_cut_to_what_the_server_takes);
@@ -764,6 +769,9 @@ static Suite *suite(void)
 	tcase_add_test(tc, memory_goes_when_the_driver_takes_it);
 	tcase_add_test(tc, memory_that_is_refused_is_offered_again);
 	tcase_add_test(tc, size_is_the_servers_when_somebody_asks);
+	tcase_add_test(tc, server_that_is_of_no_use_is_left_in_peace);
+	tcase_add_test(tc, silent_server_does_not_hold_up_the_end);
+	tcase_add_loop_test(tc, bad_news_cost_the_connection, 0, 2);
 	tcase_add_test(tc, server_tells_its_size_by_itself);
 	tcase_add_test(tc, server_that_comes_back_larger_tells);
 	tcase_add_test(tc, goes_on_in_another_program);
