@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 # timeout: 450
 # The disk of another program: qemu-storage-daemon's vhost-user-blk export as the backend. What
-# it says of itself shows at the kernel's disk; a filesystem and verified I/O; worker, server and
-# both killed under load; another size; the driver unbound and bound; an upgrade; the bytes of the
-# disk are those of its image at the end.
+# it says of itself shows at the kernel's disk; the daemon does not look at data; a filesystem and
+# verified I/O; worker, server and both killed under load; other sizes of the server; the
+# driver unbound and bound; an upgrade; the bytes of the disk are those of its image at the end.
 # shellcheck source=tests/kernel/kill.inc
 . "$(dirname -- "${BASH_SOURCE[0]}")/kill.inc"
 
@@ -43,6 +43,11 @@ end_server()
 	[ "$1" != KILL ] || rm -f -- "$sock"
 }
 cleanup_fn 'kill -KILL $server_pid'
+
+has_mib()
+{
+	[ "$(sysfs size)" -eq $(($1 * 2048)) ]
+}
 
 queue_dirs()
 {
@@ -83,6 +88,47 @@ assert_ge "$(sysfs queue/discard_max_bytes)" 4096 "discard"
 # The server has memory of ours and nothing of the kernel's.
 grep -q memfd:vblk-umem "/proc/$server_pid/maps" || fail "the server lacks the driver's memory"
 ! grep -i vduse "/proc/$server_pid/maps" || fail "the server has memory of the kernel's"
+
+# ---- who looks at data ----
+
+# kib_of PID NAME FIELD: sum of a field of smaps over all mappings of that name
+kib_of()
+{
+	awk -v name="$2" -v field="$3:" '
+		/^[0-9a-f]+-[0-9a-f]+ / { ours = index($0, name); next }
+		ours && $1 == field { sum += $2 }
+		END { print sum + 0 }' "/proc/$1/smaps"
+}
+
+# looks_of NAME: 32 MiB go through that device; $looked: KiB of its memory that the worker looked at
+looks_of()
+{
+	local worker
+
+	worker=$(state "$1" worker_pid)
+	echo 1 >"/proc/$worker/clear_refs"
+	fio --name=look --filename="$disk" --rw=randrw --bs=1M --size=32M --ioengine=libaio --iodepth=4 \
+		--direct=1 --iomem=mmaphuge --hugepage-size=2M >"$work/look.log" ||
+		{ cat "$work/look.log"; fail "fio"; }
+	looked=$(kib_of "$worker" memfd:vblk-umem Referenced)
+	printf '\t%s: looked at %d KiB of the device memory\n' "$1" "$looked"
+}
+
+echo 8 >/proc/sys/vm/nr_hugepages
+worker=$(state $dev worker_pid)
+assert_le "$(kib_of "$worker" vduse Size)" 1024 "KiB of the kernel's memory in the bridge: rings"
+# Headers, descriptors and status bytes of requests are in pages of their own.
+looks_of $dev
+assert_ge "$looked" 4 "KiB looked at"
+assert_le "$looked" 256 "KiB looked at"
+detach $dev
+# That it would show: a disk whose daemon copies.
+attach $dev --umem=on mem:64M
+looks_of $dev
+assert_ge "$looked" 2048 "KiB looked at by a daemon that copies"
+detach $dev
+echo 0 >/proc/sys/vm/nr_hugepages
+attach $dev --queues=2 "vhost-user:$sock"
 
 # ---- a filesystem, and its image ----
 
@@ -138,12 +184,30 @@ done
 
 # ---- another size ----
 
-# This server tells another size only when it starts.
-end_server TERM
-truncate -s 128M "$image"
-start_server
-vblkctl resize $dev
-assert_eq "$(sysfs size)" 262144 "sectors"
+# This server tells another size only when it starts; the disk grows by itself.
+restart_server_with()
+{
+	end_server TERM
+	truncate -s "$1M" "$image"
+	start_server
+}
+
+start_fio
+restart_server_with 96
+wait_until 60 has_mib 96
+# A smaller one does not cut anything off unasked.
+restart_server_with 80
+expect_error 1 'would cut' vblkctl resize $dev
+assert_eq "$(sysfs size)" $((96 * 2048)) "sectors, when the server has fewer"
+vblkctl resize --force $dev
+assert_eq "$(sysfs size)" $((80 * 2048)) "sectors"
+end_fio
+# Another one while there is no worker to hear of it.
+kill -STOP "$(state $dev pid)"
+kill -KILL "$(state $dev worker_pid)"
+restart_server_with 128
+kill -CONT "$(state $dev pid)"
+wait_until 60 has_mib 128
 
 # ---- another driver, another program ----
 
