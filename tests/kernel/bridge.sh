@@ -26,7 +26,7 @@ start_server()
 			--export "vhost-user-blk,id=e,node-name=disk,writable=${writable:-on},num-queues=2,addr.type=unix,addr.path=$sock"
 	) >"$work/server.log" 2>&1 &
 	server_pid=$!
-	wait_until 60 server_listens
+	poll 60 server_listens || { cat "$work/server.log"; fail "the server does not listen"; }
 }
 
 server_listens()
