@@ -4,12 +4,14 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "vblk/util/clock.h"
 #include "vblk/util/compiler.h"
 #include "vblk/util/le.h"
 #include "vblk/util/math.h"
 #include "vblk/util/parse.h"
+#include "vblk/util/prefault.h"
 #include "vblk/util/ratelimit.h"
 
 static const struct {
@@ -250,6 +252,33 @@ START_TEST(ratelimit_works_right_after_boot)
 }
 END_TEST
 
+/* From the middle of a page into the middle of another: each that is met, no other. */
+START_TEST(prefault_keeps_what_is_there)
+{
+	enum {
+		PAGE = 4096,
+		PAGES = 8
+	};
+	unsigned char present[PAGES];
+	char *p = mmap(NULL, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ck_assert_ptr_ne(p, MAP_FAILED);
+	(void)madvise(p, (size_t)PAGES * PAGE, MADV_NOHUGEPAGE);
+	p[2 * PAGE] = 'a';
+	prefault(p + PAGE + 100, (size_t)5 * PAGE);
+	ck_assert_int_eq(mincore(p, (size_t)PAGES * PAGE, present), 0);
+	for (unsigned int i = 0; i < PAGES; i++)
+		ck_assert_int_eq(present[i] & 1, i >= 1 && i <= 6);
+	ck_assert_int_eq(p[2 * PAGE], 'a');
+	prefault(NULL, 100);
+	prefault(p + 100, 0);
+	ck_assert_int_eq(mincore(p, PAGE, present), 0);
+	ck_assert_int_eq(present[0] & 1, 0);
+	(void)munmap(p, (size_t)PAGES * PAGE);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("util");
@@ -267,6 +296,7 @@ int main(void)
 	tcase_add_loop_test(tc, sizes_are_rounded_down, 0, ARRAY_SIZE(format_cases));
 	tcase_add_test(tc, ratelimit_lets_a_burst_through_each_interval);
 	tcase_add_test(tc, ratelimit_works_right_after_boot);
+	tcase_add_test(tc, prefault_keeps_what_is_there);
 	util_suite_iov(s);
 	return run_suite(s);
 }
