@@ -172,6 +172,7 @@ int keeper_run(const struct vblkd_config *config, char **argv)
 	init(&keeper, config, argv);
 	/* The modes of what we make are those that vblkd(8) tells, whoever starts us. */
 	(void)umask(0007);
+	privileges_raise_open_files();
 	keeper.bus_fd = bus_find(config->socket_fd);
 	keeper.started_at = time(NULL);
 	find_program(&keeper);

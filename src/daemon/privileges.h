@@ -45,6 +45,12 @@ int privileges_find_user(const char *name, struct privileges_user *ret_user) VBL
 void privileges_begin_as(const struct privileges_user *user);
 void privileges_end_as(const struct privileges_user *user);
 
+/*
+ * Each queue has some files, and the usual limit is meant for programs that use select(): as many
+ * as may be. Before the backend is opened.
+ */
+void privileges_raise_open_files(void);
+
 /**
  * privileges_prepare() - what needs root once and is inherited: memory lock limit, leave to
  * be real-time at the lowest priority,
