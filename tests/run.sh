@@ -552,18 +552,19 @@ watch_guest()
 # guest_boot GROUP NAME...: the exit code of tests/vm/run
 guest_boot()
 {
-	local group=$1 limit=5000 rc=0 guest watch options=()
+	local group=$1 limit=5000 smp=2 rc=0 guest watch options=()
 
 	shift
 	[ -z "$long" ] || limit=36000
 	case $group in
 	no-modules) options+=(--no-modules) ;;
+	many-cpus) smp=4 ;;
 	low-memory)
 		truncate -s 1G "$out/disk.img"
 		options+=(--mem 400 --drive "$out/disk.img")
 		;;
 	esac
-	VBLKD_LONG=$long tests/vm/run --smp 2 --mem 4096 --timeout "$(seconds_left "$limit")" \
+	VBLKD_LONG=$long tests/vm/run --smp "$smp" --mem 4096 --timeout "$(seconds_left "$limit")" \
 		--out "$out" --log "$out" --no-scan "${options[@]}" -- \
 		bash tests/kernel/in-guest "$@" </dev/null &
 	guest=$!
