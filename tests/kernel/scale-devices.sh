@@ -33,7 +33,7 @@ pss_kb()
 # Its own threads, without those that the kernel adds for io_uring.
 threads_of()
 {
-	cat "/proc/$1/task/"*/comm | grep -cv '^iou-'
+	{ cat "/proc/$1/task/"*/comm 2>/dev/null || :; } | grep -cv '^iou-'
 }
 
 open_files_of()
@@ -71,9 +71,9 @@ field()
 switches()
 {
 	# shellcheck disable=SC2046 # patterns and words
-	awk '$1 == "Name:" { kernel = $2 ~ /^iou-/ }
-		/ctxt_switches/ { n[kernel] += $2 } END { print n[0] + 0, n[1] + 0 }' \
-		$(our_pids | sed 's|.*|/proc/&/task/[0-9]*/status|')
+	{ cat $(our_pids | sed 's|.*|/proc/&/task/[0-9]*/status|') 2>/dev/null || :; } |
+		awk '$1 == "Name:" { kernel = $2 ~ /^iou-/ }
+			/ctxt_switches/ { n[kernel] += $2 } END { print n[0] + 0, n[1] + 0 }'
 }
 
 # median_ms NUMBERS: of microseconds, one a line

@@ -24,7 +24,8 @@ worker_of()
 
 queue_threads()
 {
-	cat "/proc/$(state "$1" worker_pid)/task/"*/comm | grep -c '^q[0-9]'
+	# Kernel threads may be on their way out.
+	{ cat "/proc/$(state "$1" worker_pid)/task/"*/comm 2>/dev/null || :; } | grep -c '^q[0-9]'
 }
 
 # Memory is locked a moment after the device serves.
