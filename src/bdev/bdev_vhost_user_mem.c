@@ -154,7 +154,12 @@ static int table_add(struct vhu_client_region *regions, unsigned int *cnt, int f
 	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (copy < 0)
 		return -errno;
-	regions[(*cnt)++] = (struct vhu_client_region){ addr, len_bytes, copy, fd_offset_bytes };
+	regions[(*cnt)++] = (struct vhu_client_region){
+		.addr = addr,
+		.len_bytes = len_bytes,
+		.fd = copy,
+		.fd_offset_bytes = fd_offset_bytes,
+	};
 	return 0;
 }
 

@@ -85,18 +85,20 @@ static int tell_u64(struct vhu_client *client, uint32_t request, uint64_t u64)
 
 static int negotiate_protocol(struct vhu_client *client)
 {
-	uint64_t offered = 0;
+	uint64_t wanted = protocol_wanted, offered = 0;
 	int r;
 
+	if (client->want_inflight)
+		wanted |= BIT64(VHU_PROTOCOL_F_INFLIGHT_SHMFD);
 	r = ask_u64(client, VHU_GET_PROTOCOL_FEATURES, &offered);
 	if (r < 0)
 		return r;
 	if (!(offered & BIT64(VHU_PROTOCOL_F_CONFIG)))
 		return -EOPNOTSUPP;
-	r = tell_u64(client, VHU_SET_PROTOCOL_FEATURES, offered & protocol_wanted);
+	r = tell_u64(client, VHU_SET_PROTOCOL_FEATURES, offered & wanted);
 	/* From the next message on. */
 	if (r == 0)
-		client->facts.protocol_features = offered & protocol_wanted;
+		client->facts.protocol_features = offered & wanted;
 	return r;
 }
 
@@ -170,6 +172,7 @@ int vhu_client_open_fd(const struct vhu_client_params *params, int sock_fd,
 	client->backend_fd = -1;
 	client->stop_fd = params->stop_fd;
 	client->timeout_ms = params->timeout_ms;
+	client->want_inflight = params->inflight;
 	vhu_rx_init(&client->rx);
 	vhu_rx_init(&client->backend_rx);
 	r = negotiate(client, params->features);
@@ -204,6 +207,11 @@ void vhu_client_close(struct vhu_client *client)
 const struct vhu_client_facts *vhu_client_facts(const struct vhu_client *client)
 {
 	return &client->facts;
+}
+
+void vhu_client_set_timeout(struct vhu_client *client, unsigned int timeout_ms)
+{
+	client->timeout_ms = timeout_ms;
 }
 
 int vhu_client_get_config(struct vhu_client *client, void *config, uint32_t len_bytes)

@@ -61,7 +61,7 @@ static int recv_msg(struct vhu_client *client, struct vhu_msg *ret_msg, uint64_t
 	return r == -EMSGSIZE || r == -ETOOMANYREFS ? -EPROTO : r;
 }
 
-int vhu_client_call(struct vhu_client *client, struct vhu_msg *msg, struct vhu_msg *ret_reply)
+int vhu_client_call_fds(struct vhu_client *client, struct vhu_msg *msg, struct vhu_msg *ret_reply)
 {
 	uint64_t end_ns = clock_now_ns() + client->timeout_ms * NSEC_PER_MSEC;
 	bool has_reply = vhu_has_reply(msg->hdr.request);
@@ -77,11 +77,23 @@ int vhu_client_call(struct vhu_client *client, struct vhu_msg *msg, struct vhu_m
 	if (r < 0)
 		return r;
 	r = vhu_check_reply(&reply, msg->hdr.request);
+	if (r == 0 && has_reply) {
+		*ret_reply = reply;
+		return 0;
+	}
 	vhu_msg_close_fds(&reply);
 	if (r < 0)
 		return r;
-	if (!has_reply)
-		return reply.payload.u64 ? -EREMOTEIO : 0;
-	*ret_reply = reply;
-	return 0;
+	return reply.payload.u64 ? -EREMOTEIO : 0;
+}
+
+int vhu_client_call(struct vhu_client *client, struct vhu_msg *msg, struct vhu_msg *ret_reply)
+{
+	struct vhu_msg reply = { .fd_cnt = 0 };
+	int r = vhu_client_call_fds(client, msg, &reply);
+
+	vhu_msg_close_fds(&reply);
+	if (r == 0 && vhu_has_reply(msg->hdr.request))
+		*ret_reply = reply;
+	return r;
 }

@@ -15,6 +15,7 @@ struct vhu_client {
 	int stop_fd;
 	int backend_fd;
 	unsigned int timeout_ms;
+	bool want_inflight;
 	struct vhu_rx rx;
 	struct vhu_rx backend_rx;
 	struct vhu_client_facts facts;
@@ -32,6 +33,10 @@ static inline bool vhu_client_has(const struct vhu_client *client, enum vhu_prot
  */
 int vhu_client_call(struct vhu_client *client, struct vhu_msg *msg,
 		    struct vhu_msg *ret_reply) VBLK_MUST_CHECK;
+
+/* Likewise; the descriptors of @ret_reply are the caller's. */
+int vhu_client_call_fds(struct vhu_client *client, struct vhu_msg *msg,
+			struct vhu_msg *ret_reply) VBLK_MUST_CHECK;
 
 /* Until @fd has @events. Return: 0; -ECANCELED; -ETIMEDOUT at @end_ns; -errno. */
 int vhu_client_wait(int fd, short events, int stop_fd, uint64_t end_ns) VBLK_MUST_CHECK;

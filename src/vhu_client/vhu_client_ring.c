@@ -22,7 +22,7 @@ int vhu_client_set_memory(struct vhu_client *client, const struct vhu_client_reg
 		table->regions[i] = (struct vhu_region){
 			.gaddr = regions[i].addr,
 			.size_bytes = regions[i].len_bytes,
-			.uaddr = regions[i].addr,
+			.uaddr = regions[i].addr + regions[i].ring_add,
 			.mmap_offset_bytes = regions[i].fd_offset_bytes,
 		};
 		msg.fds[msg.fd_cnt++] = regions[i].fd;

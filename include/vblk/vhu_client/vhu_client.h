@@ -36,12 +36,15 @@ struct vhu_client;
  * @features: virtio feature bits to accept where the server offers them
  * @timeout_ms: for each answer, and for being let in
  * @stop_fd: borrowed; readable: whatever is done ends. -1 = none
+ * @inflight: where it can, have the server keep what it has in flight in a buffer, see
+ *            vhu_client_inflight_new(); its rings do not start without one then
  */
 struct vhu_client_params {
 	const char *path;
 	uint64_t features;
 	unsigned int timeout_ms;
 	int stop_fd;
+	bool inflight;
 };
 
 /**
@@ -76,6 +79,8 @@ int vhu_client_open_fd(const struct vhu_client_params *params, int sock_fd,
 void vhu_client_close(struct vhu_client *client);
 
 const struct vhu_client_facts *vhu_client_facts(const struct vhu_client *client);
+/* From now on, instead of what vhu_client_params say. */
+void vhu_client_set_timeout(struct vhu_client *client, unsigned int timeout_ms);
 
 /* The first @len_bytes of the configuration space. -EREMOTEIO: it has not so many. */
 int vhu_client_get_config(struct vhu_client *client, void *config,
@@ -85,12 +90,14 @@ int vhu_client_get_config(struct vhu_client *client, void *config,
  * struct vhu_client_region - memory for the server
  * @addr: how descriptors and rings call it
  * @fd: borrowed
+ * @ring_add: struct vhu_client_ring calls it @addr + @ring_add; no server likes address 0 there
  */
 struct vhu_client_region {
 	uint64_t addr;
 	uint64_t len_bytes;
 	int fd;
 	uint64_t fd_offset_bytes;
+	uint64_t ring_add;
 };
 
 /* Instead of what it had; no ring may run. @cnt: up to VHU_CLIENT_REGIONS_MAX. */
@@ -120,6 +127,34 @@ int vhu_client_ring_start(struct vhu_client *client,
 /* The server is done with the ring. @ret_base_idx: where it would go on */
 int vhu_client_ring_stop(struct vhu_client *client, unsigned int idx,
 			 uint16_t *ret_base_idx) VBLK_MUST_CHECK;
+
+/* Of VHU_PROTOCOL_F_INFLIGHT_SHMFD: it was wanted, and the server has it. */
+bool vhu_client_has_inflight(const struct vhu_client *client);
+
+/**
+ * struct vhu_client_inflight - the server's record of what it has in flight
+ * What is in it is the server's affair; so is whatever the file has beyond these bytes.
+ */
+struct vhu_client_inflight {
+	uint64_t len_bytes;
+	uint64_t fd_offset_bytes;
+	uint16_t queue_cnt;
+	uint16_t queue_size;
+};
+
+/**
+ * vhu_client_inflight_new() - a fresh one, for rings of up to @queue_size
+ * Return: 0, @ret_fd owned by the caller; -EOPNOTSUPP without vhu_client_has_inflight(); and those
+ *         above, of which -EPROTO is also how servers refuse such rings.
+ */
+int vhu_client_inflight_new(struct vhu_client *client, uint16_t queue_cnt, uint16_t queue_size,
+			    struct vhu_client_inflight *ret_inflight, int *ret_fd) VBLK_MUST_CHECK;
+/*
+ * Have the server go on with one, itself or a copy: of this server, or of one before it that did
+ * not end its rings. No ring may run. @fd: borrowed
+ */
+int vhu_client_inflight_use(struct vhu_client *client, const struct vhu_client_inflight *inflight,
+			    int fd) VBLK_MUST_CHECK;
 
 /* Readable: the server is gone, or breaks the protocol, as it says nothing unasked there. */
 int vhu_client_fd(const struct vhu_client *client);
