@@ -53,6 +53,7 @@ static struct vu_bdev *dev_new(const struct bdev_params *params)
 		return NULL;
 	dev->base.ops = &bdev_vhost_user_ops;
 	dev->queue_cnt = params->queue_cnt ? MIN(params->queue_cnt, VU_QUEUES_MAX) : VU_QUEUES_MAX;
+	dev->can_direct = params->direct_rings;
 	dev->shared_fd = -1;
 	dev->ask_fd = -1;
 	dev->told_fd = -1;
@@ -143,6 +144,31 @@ static int cannot_connect(const struct bdev_params *params, int r, char why[BDEV
 	}
 }
 
+/* On the driver's rings a server that dies, or does not know us any more, must know what it had. */
+static int try_inflight(struct vhu_client *client, const struct bdev_params *params,
+			char why[BDEV_WHY_MAX])
+{
+	struct vhu_client_inflight inflight;
+	int fd, r;
+
+	if (!vhu_client_has_inflight(client))
+		return bdev_why(
+			why, -EOPNOTSUPP,
+			"the server of '%s' keeps no record of its requests in flight "
+			"(INFLIGHT_SHMFD), so with --direct-rings its death, or ours, could "
+			"lose or repeat some: leave out --direct-rings",
+			params->spec);
+	r = vhu_client_inflight_new(client, (uint16_t)params->queue_cnt, params->queue_size,
+				    &inflight, &fd);
+	if (r < 0)
+		return bdev_why(why, r,
+				"the server of '%s' has no queues of %u entries: use a smaller "
+				"--queue-size, or leave out --direct-rings",
+				params->spec, params->queue_size);
+	(void)close(fd);
+	return 0;
+}
+
 /* Once, to learn what it is; workers connect for themselves. */
 static int learn(struct vu_bdev *dev, const struct bdev_params *params, char why[BDEV_WHY_MAX])
 {
@@ -151,6 +177,7 @@ static int learn(struct vu_bdev *dev, const struct bdev_params *params, char why
 		.features = vu_features_wanted(),
 		.timeout_ms = OPEN_MS,
 		.stop_fd = -1,
+		.inflight = params->direct_rings,
 	};
 	struct vu_server_conf conf;
 	struct vhu_client *client;
@@ -160,10 +187,14 @@ static int learn(struct vu_bdev *dev, const struct bdev_params *params, char why
 	if (r < 0)
 		return cannot_connect(params, r, why);
 	r = vu_conf_ask(client, &conf);
-	vhu_client_close(client);
 	if (r < 0)
-		return cannot_connect(params, r, why);
-	return vu_conf_limits(&conf, params, &dev->base.limits, why);
+		r = cannot_connect(params, r, why);
+	else
+		r = vu_conf_limits(&conf, params, &dev->base.limits, why);
+	if (r == 0 && params->direct_rings)
+		r = try_inflight(client, params, why);
+	vhu_client_close(client);
+	return r;
 }
 
 static int setup(struct vu_bdev *dev, const struct bdev_params *params, char why[BDEV_WHY_MAX])

@@ -8,6 +8,8 @@
  *   bdev_vhost_user_mem.c    the driver's memory, as the server knows it
  *   bdev_vhost_user_conn.c   the thread that owns the connection
  *   bdev_vhost_user_queue.c  a queue: its ring, requests in flight, held and done again
+ *   bdev_vhost_user_direct.c   the driver's own rings in the hands of the server
+ *   bdev_vhost_user_relay.c  its interrupts then
  *
  * Who does what. One thread of ours connects, tells the server of memory and rings, and
  * connects again when it is gone; all waiting for the server's answers is its. A queue thread
@@ -39,6 +41,7 @@
 #include <sys/un.h>
 
 #include "bdev_priv.h"
+#include "vblk/bdev/bdev_direct.h"
 #include "vblk/vhu_client/vhu_client.h"
 #include "vblk/virtqueue/vq_driver.h"
 
@@ -73,6 +76,7 @@ struct vu_server_conf {
 	uint64_t max_write_zeroes_bytes;
 	bool write_zeroes_may_unmap;
 	uint64_t max_secure_erase_bytes;
+	uint32_t max_ranges;
 	bool read_only;
 	bool has_flush;
 };
@@ -102,6 +106,7 @@ struct vu_bdev {
 	struct bdev base;
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 	unsigned int queue_cnt;
+	bool can_direct; /* may work on the driver's rings */
 	struct vu_shared *shared;
 	int shared_fd;
 	int ask_fd;
@@ -291,6 +296,8 @@ struct vu_conn {
 	uint32_t told_gen;
 	bool started[VU_QUEUES_MAX];
 	unsigned int interval_ms;
+
+	struct vu_direct *direct; /* NULL: the server never gets the driver's rings */
 };
 
 /* --- bdev_vhost_user_conf.c --- */
@@ -320,6 +327,34 @@ void vu_conn_leave(struct vu_queue *q);
 void vu_signal(int event_fd);
 /* Never blocks, whoever has made it blocking or not. */
 void vu_consume(int event_fd);
+
+/* --- bdev_vhost_user_direct.c; where conn->direct is NULL they do nothing --- */
+
+/* With all that a sandbox would not let be made later. Return: 0; -errno. */
+int vu_direct_new(struct vu_conn *conn, struct vu_direct **ret_direct) VBLK_MUST_CHECK;
+/* The connection thread has ended. */
+void vu_direct_free(struct vu_direct *direct);
+/* The rest: connection thread. Decides what the connection to come is for, and asks for that. */
+void vu_direct_prepare(struct vu_conn *conn, struct vhu_client_params *params);
+/* Of a server that has answered: can it have the driver's rings? True if it need not. */
+bool vu_direct_fits(const struct vu_conn *conn, const struct vu_server_conf *conf);
+/* @r: what came of the attempt to connect. */
+void vu_direct_tried(struct vu_conn *conn, int r);
+/* Return: 1 the connection is for our own rings; 0 all is as it should be; -ESTALE it is for what
+ * is not wanted any more; other -errno. */
+int vu_direct_do_rings(struct vu_conn *conn) VBLK_MUST_CHECK;
+/* The connection is closed. */
+void vu_direct_lost(struct vu_conn *conn);
+
+/* --- bdev_vhost_user_relay.c --- */
+
+struct vu_relay;
+/* A thread that passes on what comes from @call_fds, which are borrowed. Return: 0; -errno. */
+int vu_relay_new(const int *call_fds, unsigned int cnt,
+		 struct vu_relay **ret_relay) VBLK_MUST_CHECK;
+void vu_relay_free(struct vu_relay *relay);
+/* To whom, before anything can come. The same each time. */
+void vu_relay_use(struct vu_relay *relay, void (*inject)(void *ctx, unsigned int idx), void *ctx);
 
 /* --- bdev_vhost_user_queue.c --- */
 

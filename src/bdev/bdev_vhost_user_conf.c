@@ -92,6 +92,7 @@ static void parse_ranges(const struct virtio_blk_config *config, struct vu_serve
 	conf->discard_align_bytes = conf->block_bytes;
 	if (has(conf, VIRTIO_BLK_F_DISCARD)) {
 		conf->max_discard_bytes = sectors_bytes(config->max_discard_sectors);
+		conf->max_ranges = MAX(le32toh(config->max_discard_seg), 1u);
 		if (is_power_of_two(align_bytes) && align_bytes <= UINT32_MAX / 2)
 			conf->discard_align_bytes = MAX((uint32_t)align_bytes, conf->block_bytes);
 	}
@@ -99,8 +100,12 @@ static void parse_ranges(const struct virtio_blk_config *config, struct vu_serve
 		conf->max_write_zeroes_bytes = sectors_bytes(config->max_write_zeroes_sectors);
 		conf->write_zeroes_may_unmap = config->write_zeroes_may_unmap;
 	}
-	if (has(conf, VIRTIO_BLK_F_SECURE_ERASE))
+	if (has(conf, VIRTIO_BLK_F_SECURE_ERASE)) {
+		uint32_t ranges = MAX(le32toh(config->max_secure_erase_seg), 1u);
+
 		conf->max_secure_erase_bytes = sectors_bytes(config->max_secure_erase_sectors);
+		conf->max_ranges = conf->max_ranges ? MIN(conf->max_ranges, ranges) : ranges;
+	}
 }
 
 int vu_conf_parse(const struct vhu_client_facts *facts, const struct virtio_blk_config *config,
@@ -149,6 +154,32 @@ static void limit_ranges(const struct vu_server_conf *conf, const struct bdev_pa
 	limits->max_secure_erase_bytes = align_down(conf->max_secure_erase_bytes, block_bytes);
 }
 
+/* What only we could see to, which are not in the way of requests then. */
+static int check_direct(const struct vu_server_conf *conf, const struct bdev_params *params,
+			char why[BDEV_WHY_MAX])
+{
+	const char *what = NULL;
+
+	if (params->read_only && !conf->read_only)
+		what = "--read-only";
+	else if (params->writethrough && conf->has_flush)
+		what = "--cache=writethrough";
+	else if (!params->discard && (conf->max_discard_bytes || conf->write_zeroes_may_unmap))
+		what = "--discard=off";
+	if (what)
+		return bdev_why(
+			why, -EINVAL,
+			"with --direct-rings the server of '%s' gets requests as the kernel "
+			"makes them: leave out %s, or --direct-rings",
+			params->spec, what);
+	if (has(conf, VIRTIO_RING_F_EVENT_IDX) && has(conf, VIRTIO_RING_F_INDIRECT_DESC))
+		return 0;
+	return bdev_why(why, -EOPNOTSUPP,
+			"the server of '%s' lacks features of rings that the kernel uses (indirect "
+			"descriptors, EVENT_IDX): leave out --direct-rings",
+			params->spec);
+}
+
 int vu_conf_limits(const struct vu_server_conf *conf, const struct bdev_params *params,
 		   struct bdev_limits *ret_limits, char why[BDEV_WHY_MAX])
 {
@@ -161,9 +192,15 @@ int vu_conf_limits(const struct vu_server_conf *conf, const struct bdev_params *
 		.max_seg_bytes = conf->size_max_bytes,
 		.remote = true,
 	};
-	int r;
+	int r = 0;
 
-	r = bdev_set_block_sizes(params, conf->block_bytes, conf->physical_bytes, &limits, why);
+	if (params->direct_rings) {
+		limits.max_ranges = conf->max_ranges;
+		r = check_direct(conf, params, why);
+	}
+	if (r == 0)
+		r = bdev_set_block_sizes(params, conf->block_bytes, conf->physical_bytes, &limits,
+					 why);
 	if (r == 0)
 		r = bdev_set_capacity(params, conf->capacity_bytes, &limits, why);
 	if (r < 0)

@@ -239,6 +239,9 @@ static int do_rings(struct vu_conn *conn)
 {
 	int r;
 
+	r = vu_direct_do_rings(conn);
+	if (r <= 0)
+		return r;
 	if (is_broken(conn))
 		return -EBADMSG;
 	if (__atomic_exchange_n(&conn->redo_ended, 0, __ATOMIC_ACQ_REL))
@@ -286,7 +289,7 @@ static int look_at_capacity(struct vu_conn *conn, bool is_news)
 
 static int connect_server(struct vu_conn *conn)
 {
-	const struct vhu_client_params params = {
+	struct vhu_client_params params = {
 		.path = conn->dev->path,
 		.features = vu_features_wanted(),
 		.timeout_ms = ANSWER_MS,
@@ -296,14 +299,17 @@ static int connect_server(struct vu_conn *conn)
 	struct vu_server_conf conf;
 	int r;
 
+	vu_direct_prepare(conn, &params);
 	r = vhu_client_open(&params, &conn->client);
+	vu_direct_tried(conn, r);
 	if (r < 0)
 		return r;
 	r = vu_conf_ask(conn->client, &conf);
 	if (r < 0)
 		return r;
 	/* Another disk at the same place; perhaps it is the right one next time. */
-	if (!vu_conf_fits(&conf, &conn->dev->base.limits, conn->dev->queue_cnt))
+	if (!vu_conf_fits(&conf, &conn->dev->base.limits, conn->dev->queue_cnt) ||
+	    !vu_direct_fits(conn, &conf))
 		return -EMEDIUMTYPE;
 	note_capacity(conn, &conf, asked, true);
 	pthread_mutex_lock(&conn->dev->lock);
@@ -376,6 +382,7 @@ static void lose_server(struct vu_conn *conn)
 	conn->client = NULL;
 	conn->told = false;
 	memset(conn->started, 0, sizeof(conn->started));
+	vu_direct_lost(conn);
 	/* Full order, against queue_be_busy(). */
 	__atomic_store_n(&conn->epoch, conn->epoch + 1, __ATOMIC_SEQ_CST);
 	fence_full();
@@ -434,6 +441,7 @@ static void *conn_main(void *arg)
 static void conn_free(struct vu_conn *conn)
 {
 	vu_mem_fini(&conn->mem);
+	vu_direct_free(conn->direct);
 	if (conn->stop_fd >= 0)
 		(void)close(conn->stop_fd);
 	if (conn->mail_fd >= 0)
@@ -477,6 +485,8 @@ static int conn_new(struct vu_bdev *dev, unsigned int depth, struct vu_conn **re
 	conn->area_fd = area_file_new(conn->area_bytes);
 	if (conn->area_fd < 0)
 		r = conn->area_fd;
+	if (r == 0 && dev->can_direct)
+		r = vu_direct_new(conn, &conn->direct);
 	if (r == 0)
 		r = thread_start(&conn->thread, CONN_STACK_BYTES, conn_main, conn);
 	if (r < 0) {

@@ -98,20 +98,23 @@ static void fill_ranges(const struct bdev_limits *limits, struct virtio_blk_conf
 {
 	/* Never 0 for a valid field: Linux refuses to probe with a SECURE_ERASE limit of 0. */
 	uint32_t align_bytes = MAX(limits->discard_align_bytes, limits->logical_block_bytes);
+	uint32_t ranges = BLK_RANGES_MAX;
 
+	if (limits->max_ranges)
+		ranges = MIN(ranges, limits->max_ranges);
 	if (limits->max_discard_bytes) {
 		cfg->max_discard_sectors = sectors_le32(limits->max_discard_bytes);
-		cfg->max_discard_seg = htole32(BLK_RANGES_MAX);
+		cfg->max_discard_seg = htole32(ranges);
 		cfg->discard_sector_alignment = sectors_le32(align_bytes);
 	}
 	if (limits->max_write_zeroes_bytes) {
 		cfg->max_write_zeroes_sectors = sectors_le32(limits->max_write_zeroes_bytes);
-		cfg->max_write_zeroes_seg = htole32(BLK_RANGES_MAX);
+		cfg->max_write_zeroes_seg = htole32(ranges);
 		cfg->write_zeroes_may_unmap = limits->write_zeroes_may_unmap;
 	}
 	if (limits->max_secure_erase_bytes) {
 		cfg->max_secure_erase_sectors = sectors_le32(limits->max_secure_erase_bytes);
-		cfg->max_secure_erase_seg = htole32(BLK_RANGES_MAX);
+		cfg->max_secure_erase_seg = htole32(ranges);
 		cfg->secure_erase_sector_alignment = sectors_le32(align_bytes);
 	}
 }

@@ -62,6 +62,7 @@ const char *bdev_op_str(enum bdev_op op);
  * @direct:               bypasses the page cache (O_DIRECT)
  * @max_segs:             most buffers of one read or write, 0 = any
  * @max_seg_bytes:        longest of them, 0 = any
+ * @max_ranges:           most ranges of one discard or secure erase, 0 = any
  * @remote:               another process moves the data: it gets the files of the driver's
  *                        memory, better one of ours (UMEM) than the kernel's
  */
@@ -82,6 +83,7 @@ struct bdev_limits {
 	bool direct;
 	uint32_t max_segs;
 	uint32_t max_seg_bytes;
+	uint32_t max_ranges;
 	bool remote;
 };
 
@@ -109,6 +111,8 @@ static inline void bdev_limits_set_capacity(struct bdev_limits *limits, uint64_t
  *            0: each opens it itself
  * @writethrough: every write durable when it completes; limits.volatile_cache is then false
  * @discard: pass discards and unmapping on; off leaves max_discard_bytes 0
+ * @direct_rings: the server behind "vhost-user:PATH" shall be able to work on the driver's rings
+ *            of @queue_size, see bdev_direct.h; refused where it could not
  */
 struct bdev_params {
 	const char *spec;
@@ -119,6 +123,8 @@ struct bdev_params {
 	bool direct;
 	bool writethrough;
 	bool discard;
+	bool direct_rings;
+	uint16_t queue_size;
 };
 
 #define BDEV_HANDOVER_FDS_MAX 65u /* the file, and once more for each queue */
