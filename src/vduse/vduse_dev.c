@@ -23,8 +23,7 @@
 #define RETRY_DELAY_MAX_MS 5000u
 #define INJECT_TRIES	   3
 
-/* Queue thread. */
-static void dev_inject_irq(void *ctx, unsigned int idx)
+void vduse_dev_inject_irq(void *ctx, unsigned int idx)
 {
 	struct vduse_dev *dev = ctx;
 	uint32_t arg = idx;
@@ -52,7 +51,21 @@ static int dev_map_get(void *ctx, struct memmap **ret_map)
 
 static void dev_stopped(void *ctx)
 {
-	vduse_dev_settle(ctx);
+	struct vduse_dev *dev = ctx;
+
+	if (vduse_dev_is_stopped(dev))
+		vduse_dev_settle(dev);
+}
+
+void vduse_dev_stop(struct vduse_dev *dev)
+{
+	vdev_stop(dev->vdev);
+	vduse_direct_stop(dev);
+}
+
+bool vduse_dev_is_stopped(const struct vduse_dev *dev)
+{
+	return vdev_state(dev->vdev) == VDEV_STOPPED && !dev->direct.on;
 }
 
 /* After a message timed out every ioctl is refused, for good. */
@@ -148,7 +161,7 @@ static void dev_queue_stuck(void *ctx, unsigned int idx, bool is_stuck)
 }
 
 static const struct vdev_transport_ops dev_ops = {
-	.inject_irq = dev_inject_irq,
+	.inject_irq = vduse_dev_inject_irq,
 	.map_get = dev_map_get,
 	.stopped = dev_stopped,
 	.queue_broken = dev_queue_broken,
@@ -160,19 +173,20 @@ void vduse_dev_start(struct vduse_dev *dev)
 {
 	int r;
 
-	if (!dev->want_running || dev->given_up || dev->retiring ||
-	    vdev_state(dev->vdev) != VDEV_STOPPED)
+	if (!dev->want_running || dev->given_up || dev->retiring || !vduse_dev_is_stopped(dev))
 		return;
 	dev->retry_ns = 0;
 	r = vduse_rings_map(dev);
 	if (r >= 0)
-		r = vdev_start(dev->vdev, dev->vdev_rings);
+		r = vduse_direct_is_due(dev) ? vduse_direct_start(dev)
+					     : vdev_start(dev->vdev, dev->vdev_rings);
 	if (r < 0) {
 		dev_retry_later(dev, r);
 		return;
 	}
 	/* From here on the rings have a history: another start goes on with it. */
 	dev->rings_in_use = true;
+	vduse_direct_look_later(dev);
 	dev->event(dev->ctx, VDUSE_EVENT_DRIVER_OK, 0);
 }
 
@@ -190,6 +204,7 @@ void vduse_dev_settle(struct vduse_dev *dev)
 	if (was_reset) {
 		dev->reset_wanted = false;
 		dev->rings_in_use = false;
+		dev->direct.switching = false;
 		memset(dev->queue_told, 0, sizeof(dev->queue_told));
 		memset(dev->queue_stopped, 0, sizeof(dev->queue_stopped));
 		vduse_rings_clear_records(dev);
@@ -308,6 +323,8 @@ int vduse_dev_new(const struct vduse_dev_params *params, struct vduse_dev **ret_
 	dev->drain_deadline_ms = params->drain_deadline_ms;
 	dev->size_number = params->size_number;
 	dev->size_told = params->size_told;
+	dev->direct.record = params->direct;
+	dev->direct.buf_fd = params->direct_buf_fd;
 	vduse_mem_init(&dev->mem, dev->sys, dev->fd,
 		       vduse_umem_bytes(params->umem, params->blk, params->bounce_bytes),
 		       params->umem_fd);
@@ -323,13 +340,17 @@ int vduse_dev_new(const struct vduse_dev_params *params, struct vduse_dev **ret_
 /* For a driver that went without a reset; waits for the backend. */
 static void dev_drain(struct vduse_dev *dev)
 {
-	struct pollfd pfd = { .fd = vdev_event_fd(dev->vdev), .events = POLLIN };
+	struct pollfd fds[2] = {
+		{ .fd = vdev_event_fd(dev->vdev), .events = POLLIN },
+		{ .fd = vduse_dev_direct_fd(dev), .events = POLLIN },
+	};
 
 	dev->want_running = false;
-	vdev_stop(dev->vdev);
-	while (vdev_state(dev->vdev) != VDEV_STOPPED) {
-		(void)poll(&pfd, 1, -1);
+	vduse_dev_stop(dev);
+	while (!vduse_dev_is_stopped(dev)) {
+		(void)poll(fds, 2, -1);
 		vdev_handle_events(dev->vdev);
+		vduse_dev_handle_direct(dev);
 	}
 }
 
@@ -367,12 +388,12 @@ void vduse_dev_free(struct vduse_dev *dev)
 void vduse_dev_retire(struct vduse_dev *dev)
 {
 	dev->retiring = true;
-	vdev_stop(dev->vdev);
+	vduse_dev_stop(dev);
 }
 
 bool vduse_dev_is_retired(const struct vduse_dev *dev)
 {
-	return dev->retiring && vdev_state(dev->vdev) == VDEV_STOPPED;
+	return dev->retiring && vduse_dev_is_stopped(dev);
 }
 
 int vduse_dev_fd(const struct vduse_dev *dev)
@@ -418,6 +439,7 @@ uint64_t vduse_dev_deadline_ns(const struct vduse_dev *dev)
 {
 	uint64_t at_ns = earlier(dev->retry_ns, dev->config_retry_ns);
 
+	at_ns = earlier(at_ns, dev->direct.look_ns);
 	if (dev->reset.pending)
 		at_ns = earlier(at_ns, dev->reset.deadline_ns);
 	if (dev->iotlb.pending)
@@ -431,14 +453,15 @@ void vduse_dev_handle_deadline(struct vduse_dev *dev)
 
 	vduse_msg_expire(dev, now_ns);
 	vduse_config_retry(dev, now_ns);
+	vduse_direct_look(dev, now_ns);
 	if (!dev->retry_ns || now_ns < dev->retry_ns)
 		return;
 	dev->retry_ns = 0;
 	/* A queue without memory runs and must be stopped first; settle starts it again. */
-	if (vdev_state(dev->vdev) == VDEV_STOPPED)
+	if (vduse_dev_is_stopped(dev))
 		vduse_dev_start(dev);
 	else
-		vdev_stop(dev->vdev);
+		vduse_dev_stop(dev);
 }
 
 void vduse_dev_info(const struct vduse_dev *dev, struct vduse_dev_info *ret_info)
@@ -457,6 +480,7 @@ void vduse_dev_info(const struct vduse_dev *dev, struct vduse_dev_info *ret_info
 		.umem = __atomic_load_n(&dev->mem.umem_registered, __ATOMIC_RELAXED),
 		.broken = dev->broken,
 		.draining = vdev_state(dev->vdev) == VDEV_DRAINING,
+		.direct = dev->direct.on,
 		.recovered = (unsigned int)(recovered - dev->recovered_before),
 	};
 }

@@ -49,8 +49,8 @@ static void answer_wait(struct vduse_dev *dev, struct vduse_answer *answer, uint
 		.request_id = request_id,
 		.deadline_ns = clock_now_ns() + dev->drain_deadline_ms * NSEC_PER_MSEC,
 	};
-	vdev_stop(dev->vdev);
-	if (vdev_state(dev->vdev) == VDEV_STOPPED)
+	vduse_dev_stop(dev);
+	if (vduse_dev_is_stopped(dev))
 		vduse_dev_settle(dev);
 }
 
@@ -143,7 +143,7 @@ static void msg_driver_ok(struct vduse_dev *dev, uint32_t request_id, uint8_t st
 	 * already. It may have died while the driver was still setting queues up.
 	 */
 	if (vduse_rings_have_more(dev))
-		vdev_stop(dev->vdev);
+		vduse_dev_stop(dev);
 }
 
 static void msg_status(struct vduse_dev *dev, uint32_t request_id, uint8_t status)

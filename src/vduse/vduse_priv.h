@@ -99,6 +99,22 @@ struct vduse_ring {
 	struct vduse_mapping used;
 };
 
+/**
+ * struct vduse_direct - rings that are, or shall be, the server's (vduse_direct.c)
+ * @record: NULL: they never are
+ * @on: they were handed over, and are not back yet
+ * @switching: queues are stopping for it
+ * @look_ns: when to see whether it can be done, 0 = not
+ */
+struct vduse_direct {
+	struct bdev_direct_record *record;
+	int buf_fd;
+	bool on;
+	bool switching;
+	uint64_t look_ns;
+	uint32_t look_delay_ms;
+};
+
 struct vduse_dev {
 	/* Constant; any thread. */
 	const struct vduse_sys *sys;
@@ -140,6 +156,7 @@ struct vduse_dev {
 	uint32_t config_delay_ms;
 	struct vduse_ring rings[VDEV_QUEUES_MAX];
 	struct vdev_ring vdev_rings[VDEV_QUEUES_MAX];
+	struct vduse_direct direct;
 };
 
 /**
@@ -151,6 +168,9 @@ struct vduse_dev {
 int vduse_rings_map(struct vduse_dev *dev) VBLK_MUST_CHECK;
 /* vdev STOPPED. */
 void vduse_rings_unmap(struct vduse_dev *dev);
+/* What the kernel says of queue @idx. */
+int vduse_ring_query(struct vduse_dev *dev, unsigned int idx,
+		     struct vduse_vq_info *ret_info) VBLK_MUST_CHECK;
 /* True when the kernel says a queue is ready that we do not serve. */
 bool vduse_rings_have_more(struct vduse_dev *dev);
 /* The driver has forgotten its requests: so do the records. */
@@ -172,7 +192,27 @@ void vduse_dev_tell_unusable(struct vduse_dev *dev, unsigned int idx);
 
 /* Starts the queues when the driver wants them and nothing of the past is left. */
 void vduse_dev_start(struct vduse_dev *dev);
-/* The vdev is STOPPED: lets the driver's memory go, answers what waited for it, goes on. */
+/* Nobody takes requests any more, as soon as can be: see vduse_dev_is_stopped(). */
+void vduse_dev_stop(struct vduse_dev *dev);
+/* Neither the queues nor a server hold anything of the driver's. */
+bool vduse_dev_is_stopped(const struct vduse_dev *dev);
+/* Does the kernel have the driver's data in memory of its own? 1; 0; -errno. */
+int vduse_bounce_is_in_use(const struct vduse_sys *sys, int dev_fd, uint64_t *ret_bytes);
+/* Queue thread, and threads of the backend. */
+void vduse_dev_inject_irq(void *ctx, unsigned int idx);
+
+/* With rings mapped and stopped: are they the server's turn? */
+bool vduse_direct_is_due(struct vduse_dev *dev);
+/* Hands the rings over. Return: 0; -errno. */
+int vduse_direct_start(struct vduse_dev *dev) VBLK_MUST_CHECK;
+/* Asks for them back, if they are not ours. */
+void vduse_direct_stop(struct vduse_dev *dev);
+/* Queues were started on them: they may be the server's later. */
+void vduse_direct_look_later(struct vduse_dev *dev);
+/* @now_ns is at or behind dev->direct.look_ns. */
+void vduse_direct_look(struct vduse_dev *dev, uint64_t now_ns);
+
+/* vduse_dev_is_stopped(): lets the driver's memory go, answers what waited for it, goes on. */
 void vduse_dev_settle(struct vduse_dev *dev);
 
 /* Reads and answers one message. Return: 0; -EAGAIN none waits; other -errno. */

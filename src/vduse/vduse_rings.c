@@ -41,7 +41,7 @@ void vduse_rings_unmap(struct vduse_dev *dev)
 		ring_unmap(dev, i);
 }
 
-static int ring_query(struct vduse_dev *dev, unsigned int idx, struct vduse_vq_info *ret_info)
+int vduse_ring_query(struct vduse_dev *dev, unsigned int idx, struct vduse_vq_info *ret_info)
 {
 	struct vduse_vq_info info = { .index = idx };
 	int r;
@@ -127,7 +127,7 @@ static int ring_prepare(struct vduse_dev *dev, unsigned int idx)
 	struct vduse_vq_info info;
 	int r;
 
-	r = ring_query(dev, idx, &info);
+	r = vduse_ring_query(dev, idx, &info);
 	if (r < 0)
 		return r;
 	if (!info.ready || dev->queue_stopped[idx])
@@ -184,7 +184,7 @@ bool vduse_rings_have_more(struct vduse_dev *dev)
 
 	for (i = 0; i < dev->blk->queue_cnt; i++)
 		if (!dev->vdev_rings[i].enabled && !dev->queue_told[i] &&
-		    ring_query(dev, i, &info) == 0 && info.ready)
+		    vduse_ring_query(dev, i, &info) == 0 && info.ready)
 			return true;
 	return false;
 }

@@ -120,17 +120,25 @@ static int umem_ioctl(struct vduse_mem *mem, unsigned long request)
 	return mem->sys->ioctl(mem->sys->ctx, mem->dev_fd, request, &arg);
 }
 
-/* Return: 1 the kernel's bounce area is what the driver uses; 0 it is not; -errno. */
-static int bounce_is_in_use(struct vduse_mem *mem)
+int vduse_bounce_is_in_use(const struct vduse_sys *sys, int dev_fd, uint64_t *ret_bytes)
 {
 	struct vduse_iova_info info = { .start = 0, .last = 0 };
 	int r;
 
-	r = mem->sys->ioctl(mem->sys->ctx, mem->dev_fd, VDUSE_IOTLB_GET_INFO, &info);
+	r = sys->ioctl(sys->ctx, dev_fd, VDUSE_IOTLB_GET_INFO, &info);
 	if (r < 0)
 		return r;
-	return (info.capability & VDUSE_IOVA_CAP_UMEM) && info.start == 0 &&
-	       info.last == mem->umem_bytes - 1;
+	*ret_bytes = info.last + 1;
+	return (info.capability & VDUSE_IOVA_CAP_UMEM) && info.start == 0;
+}
+
+/* Return: 1 the kernel's bounce area is what the driver uses; 0 it is not; -errno. */
+static int bounce_is_in_use(struct vduse_mem *mem)
+{
+	uint64_t bytes;
+	int r = vduse_bounce_is_in_use(mem->sys, mem->dev_fd, &bytes);
+
+	return r > 0 ? bytes == mem->umem_bytes : r;
 }
 
 /*

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "vblk/bdev/bdev.h"
+#include "vblk/bdev/bdev_direct.h"
 #include "vblk/blk/blk_config.h"
 #include "vblk/util/compiler.h"
 #include "vblk/vdev/vdev.h"
@@ -83,6 +84,10 @@ enum vduse_event {
  * @size_number: any number that stands for the capacity of @blk
  * @size_told: the number of the capacity that the driver knows; outlives the process as well.
  *             While the two differ the driver has to be told. NULL: it knows the capacity
+ * @direct: whose the rings are, for a @bdev that can have them (bdev_direct_is_possible());
+ * outlives the process like @inflight. NULL: they stay ours. Without UMEM, which ends with the
+ *          process: a server would go on in memory that is nobody's
+ * @direct_buf_fd: file for what the server has in flight, likewise; borrowed
  * @drain_deadline_ms: how long a reset may wait for backend I/O; below msg_timeout
  * @stuck_ms, @stats, @keep_real_time: as in struct vdev_params
  * @confine: called once all threads exist, and before anything of a driver's is looked at;
@@ -100,6 +105,8 @@ struct vduse_dev_params {
 	void *inflight;
 	uint32_t size_number;
 	uint32_t *size_told;
+	struct bdev_direct_record *direct;
+	int direct_buf_fd;
 	uint32_t drain_deadline_ms;
 	unsigned int stuck_ms;
 	struct stats_queue *stats;
@@ -172,6 +179,13 @@ void vduse_dev_handle(struct vduse_dev *dev);
 int vduse_dev_queue_fd(const struct vduse_dev *dev);
 void vduse_dev_handle_queues(struct vduse_dev *dev);
 
+/*
+ * With vduse_dev_params.direct, else -1: poll for input, then call vduse_dev_handle_direct(); also
+ * whenever record->wanted has changed.
+ */
+int vduse_dev_direct_fd(const struct vduse_dev *dev);
+void vduse_dev_handle_direct(struct vduse_dev *dev);
+
 /* CLOCK_MONOTONIC time at which vduse_dev_handle_deadline() must be called; 0 = none. */
 uint64_t vduse_dev_deadline_ns(const struct vduse_dev *dev);
 void vduse_dev_handle_deadline(struct vduse_dev *dev);
@@ -182,6 +196,7 @@ void vduse_dev_handle_deadline(struct vduse_dev *dev);
  * @features: negotiated, 0 before FEATURES_OK
  * @umem: bounce memory is ours
  * @recovered: requests taken over from a predecessor
+ * @direct: the server works on the driver's rings
  */
 struct vduse_dev_info {
 	uint8_t status;
@@ -190,6 +205,7 @@ struct vduse_dev_info {
 	bool broken;
 	bool draining;
 	unsigned int recovered;
+	bool direct;
 };
 
 void vduse_dev_info(const struct vduse_dev *dev, struct vduse_dev_info *ret_info);
