@@ -43,7 +43,7 @@ cd -- "$top" || exit 1
 . packaging/install-packages.sh
 build=$(realpath -m -- "${VBLKD_BUILD_DIR:-build}")
 logs=$build/test-logs
-guest_programs=(vblkd vblkctl lincheck hostile-driver log-replay mem-hog openmetrics-check)
+guest_programs=(vblkd vblkctl lincheck hostile-driver log-replay mem-hog openmetrics-check vhu-serve)
 all_suites=(build unit lint asan tsan fuzz package serve kernel)
 
 long=

@@ -89,7 +89,10 @@ const char *device_adopt_command(const struct device *device, char *buf, size_t 
 		add(&text, " --read-only");
 	if (is_true(device, "direct"))
 		add(&text, " --direct");
-	if (json_is_false(json_object_get(device->status, "discard")))
+	/* With --direct-rings it is what the server says. */
+	if (is_true(device, "direct_rings"))
+		add(&text, " --direct-rings");
+	else if (json_is_false(json_object_get(device->status, "discard")))
 		add(&text, " --discard=off");
 	add(&text, " ");
 	if (backend[0])

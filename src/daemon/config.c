@@ -170,6 +170,35 @@ static int check_door(const struct vblkd_config *config, char why[BDEV_WHY_MAX])
 	return -EINVAL;
 }
 
+/* The server gets requests as the kernel makes them, and answers them by itself. */
+static int finish_direct_rings(struct vblkd_config *config, char why[BDEV_WHY_MAX])
+{
+	const char *what = NULL;
+
+	if (strncmp(config->backend, "vhost-user:", strlen("vhost-user:")) != 0) {
+		snprintf(why, BDEV_WHY_MAX,
+			 "--direct-rings is for the backend vhost-user:PATH, not for '%s'",
+			 config->backend);
+		return -EINVAL;
+	}
+	if (config->serial[0])
+		what = "--serial";
+	else if (config->poll != VDEV_POLL_OFF)
+		what = "--poll";
+	else if (config->umem == VDUSE_UMEM_ON)
+		what = "--umem=on";
+	if (what) {
+		snprintf(
+			why, BDEV_WHY_MAX,
+			"%s has no effect on requests that the server takes from the kernel: leave it out, or --direct-rings",
+			what);
+		return -EINVAL;
+	}
+	/* It would end with a worker, and the server go on in memory that is nobody's. */
+	config->umem = VDUSE_UMEM_OFF;
+	return 0;
+}
+
 int config_finish(struct vblkd_config *config, const char *backend, char why[BDEV_WHY_MAX])
 {
 	const char *given = backend ? backend : config->backend;
@@ -198,6 +227,9 @@ int config_finish(struct vblkd_config *config, const char *backend, char why[BDE
 	/* A kick and a wake-up are most of what a request over a socket takes. */
 	if (!config->poll_set && config->socket[0])
 		config->poll = VDEV_POLL_ADAPTIVE;
+	config->bdev.queue_size = config->queue_size;
+	if (config->bdev.direct_rings)
+		return finish_direct_rings(config, why);
 	if (!config->serial[0])
 		serial_from_name(config->name, config->serial);
 	return 0;

@@ -57,7 +57,7 @@ static json_t *config_json(const struct vblkd_config *config)
 	const struct bdev_params *bdev = &config->bdev;
 
 	return json_pack(
-		"{s:s, s:s, s:s, s:i, s:i, s:b, s:i, s:I, s:i, s:i, s:i, s:b, s:s, s:b, s:i, s:i, s:i, s:b, s:b, s:b, s:b}",
+		"{s:s, s:s, s:s, s:i, s:i, s:b, s:i, s:I, s:i, s:i, s:i, s:b, s:s, s:b, s:i, s:i, s:i, s:b, s:b, s:b, s:b, s:b}",
 		"name", config->name, "serial", config->serial, "backend", config->backend,
 		"queues", config->queues, "queue_size", config->queue_size, "indirect",
 		config->indirect, "msg_timeout_s", (int)config->msg_timeout_s, "bounce_bytes",
@@ -67,13 +67,13 @@ static json_t *config_json(const struct vblkd_config *config)
 		(int)config->poll, "logical_block_bytes", (int)bdev->logical_block_bytes,
 		"physical_block_bytes", (int)bdev->physical_block_bytes, "read_only",
 		bdev->read_only, "direct", bdev->direct, "writethrough", bdev->writethrough,
-		"discard", bdev->discard);
+		"discard", bdev->discard, "direct_rings", bdev->direct_rings);
 }
 
 static json_t *limits_json(const struct bdev_limits *limits)
 {
 	return json_pack(
-		"{s:I, s:i, s:i, s:i, s:i, s:I, s:i, s:I, s:b, s:I, s:b, s:b, s:b, s:b, s:I, s:I, s:b}",
+		"{s:I, s:i, s:i, s:i, s:i, s:I, s:i, s:I, s:b, s:I, s:b, s:b, s:b, s:b, s:I, s:I, s:I, s:b}",
 		"capacity_bytes", (json_int_t)limits->capacity_bytes, "logical_block_bytes",
 		(int)limits->logical_block_bytes, "physical_block_bytes",
 		(int)limits->physical_block_bytes, "opt_io_bytes", (int)limits->opt_io_bytes,
@@ -85,7 +85,8 @@ static json_t *limits_json(const struct bdev_limits *limits)
 		(json_int_t)limits->max_secure_erase_bytes, "read_only", limits->read_only,
 		"volatile_cache", limits->volatile_cache, "rotational", limits->rotational,
 		"direct", limits->direct, "max_segs", (json_int_t)limits->max_segs, "max_seg_bytes",
-		(json_int_t)limits->max_seg_bytes, "remote", limits->remote);
+		(json_int_t)limits->max_seg_bytes, "max_ranges", (json_int_t)limits->max_ranges,
+		"remote", limits->remote);
 }
 
 static json_t *bdev_json(const struct bdev_handover *bdev)
@@ -103,14 +104,16 @@ static json_t *record_json(const struct handover *h)
 {
 	return json_pack(
 		"{s:i, s:s, s:s, s:o, s:o, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:s, s:I, s:b, s:b}",
-		"vblkd_handover", HANDOVER_FORMAT, "version", h->version, "program", h->program,
-		"config", config_json(&h->config), "bdev", bdev_json(&h->bdev), "run_dir",
-		h->run_dir, "run_dir_fd", h->run_dir_fd, "lock_fd", h->lock_fd, "ctl_fd", h->ctl_fd,
-		"listen_fd", h->listen_fd, "umem_fd", h->umem_fd, "bus_fd", h->bus_fd, "link_fd",
-		h->link_fd, "link_version", (int)h->link_version, "worker_pid", (int)h->worker_pid,
-		"restarts", (int)h->restarts, "upgrades", (int)h->upgrades, "started_at",
-		(json_int_t)h->started_at, "disk", h->disk, "bounce_bytes",
-		(json_int_t)h->bounce_bytes, "created", h->created, "adopted", h->adopted);
+		"vblkd_handover",
+		h->config.bdev.direct_rings ? HANDOVER_FORMAT_DIRECT : HANDOVER_FORMAT, "version",
+		h->version, "program", h->program, "config", config_json(&h->config), "bdev",
+		bdev_json(&h->bdev), "run_dir", h->run_dir, "run_dir_fd", h->run_dir_fd, "lock_fd",
+		h->lock_fd, "ctl_fd", h->ctl_fd, "listen_fd", h->listen_fd, "umem_fd", h->umem_fd,
+		"bus_fd", h->bus_fd, "link_fd", h->link_fd, "link_version", (int)h->link_version,
+		"worker_pid", (int)h->worker_pid, "restarts", (int)h->restarts, "upgrades",
+		(int)h->upgrades, "started_at", (json_int_t)h->started_at, "disk", h->disk,
+		"bounce_bytes", (json_int_t)h->bounce_bytes, "created", h->created, "adopted",
+		h->adopted);
 }
 
 int handover_write(const struct handover *handover, int *ret_fd)
@@ -235,6 +238,12 @@ static bool get_shape(const json_t *obj, struct vblkd_config *config)
 	return true;
 }
 
+static bool get_direct_rings(const json_t *obj, struct bdev_params *bdev)
+{
+	return !json_object_get(obj, "direct_rings") ||
+	       get_bool(obj, "direct_rings", &bdev->direct_rings);
+}
+
 static bool get_config(const json_t *obj, struct vblkd_config *config)
 {
 	const char *backend = json_string_value(json_object_get(obj, "backend"));
@@ -256,11 +265,12 @@ static bool get_config(const json_t *obj, struct vblkd_config *config)
 	    !get_bool(obj, "read_only", &bdev->read_only) ||
 	    !get_bool(obj, "direct", &bdev->direct) ||
 	    !get_bool(obj, "writethrough", &bdev->writethrough) ||
-	    !get_bool(obj, "discard", &bdev->discard))
+	    !get_bool(obj, "discard", &bdev->discard) || !get_direct_rings(obj, bdev))
 		return false;
 	config->backend = strdup(backend);
 	bdev->spec = config->backend;
 	bdev->queue_cnt = config->queues;
+	bdev->queue_size = config->queue_size;
 	return config->backend != NULL;
 }
 
@@ -270,6 +280,8 @@ static bool get_limits_of_server(const json_t *obj, struct bdev_limits *limits)
 	return !json_object_get(obj, "remote") ||
 	       (get_u32(obj, "max_segs", &limits->max_segs) &&
 		get_u32(obj, "max_seg_bytes", &limits->max_seg_bytes) &&
+		(!json_object_get(obj, "max_ranges") ||
+		 get_u32(obj, "max_ranges", &limits->max_ranges)) &&
 		get_bool(obj, "remote", &limits->remote));
 }
 
@@ -402,7 +414,8 @@ static int parse(const json_t *obj, struct handover *h, char why[BDEV_WHY_MAX])
 
 	if (!json_is_integer(format))
 		return invalid(why, "cannot be read");
-	if (json_integer_value(format) != HANDOVER_FORMAT)
+	if (json_integer_value(format) != HANDOVER_FORMAT &&
+	    json_integer_value(format) != HANDOVER_FORMAT_DIRECT)
 		return invalid(why, "has another format: detach and attach instead");
 	if (!get_record(obj, h))
 		return invalid(why, "is not complete");

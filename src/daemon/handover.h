@@ -21,8 +21,10 @@
 #include "vblk/util/compiler.h"
 
 /* A program that reads another one than this takes nothing over. */
-#define HANDOVER_FORMAT	     1
-#define HANDOVER_VERSION_MAX 64
+#define HANDOVER_FORMAT 1
+/* With --direct-rings, which a program must know of that takes over; otherwise the same. */
+#define HANDOVER_FORMAT_DIRECT 2
+#define HANDOVER_VERSION_MAX   64
 /* What a program says that can take over. A successful exit alone may be that of anything. */
 #define HANDOVER_YES "vblkd can take over"
 

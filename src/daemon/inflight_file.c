@@ -19,6 +19,7 @@
 #define INFLIGHT_VERSION      1u
 #define INFLIGHT_HEADER_BYTES 4096u
 #define BOOT_ID_BYTES	      36u
+#define DIRECT_RINGS	      " direct-rings"
 
 /*
  * Which device a record belongs to. What the administrator asked for decides
@@ -45,12 +46,14 @@ struct inflight_header {
 	uint32_t physical_block_bytes;
 	struct inflight_news news;
 	uint64_t device_id;
+	struct bdev_direct_record direct;
 };
 
 /* What of the options decides what the driver was offered; numbers are 0 when not given. */
 struct identity_options {
 	int read_only, writethrough, discard;
 	unsigned int logical_block_bytes, physical_block_bytes;
+	bool direct_rings;
 };
 
 static int read_boot_id(char ret_id[BOOT_ID_BYTES + 4])
@@ -68,9 +71,11 @@ static int read_boot_id(char ret_id[BOOT_ID_BYTES + 4])
 static void print_options(const struct identity_options *options, struct inflight_identity *id)
 {
 	memset(id->options, 0, sizeof(id->options));
-	snprintf(id->options, sizeof(id->options), "ro=%d wt=%d discard=%d lbs=%u pbs=%u",
+	/* A program that does not know them must not take over rings that are the server's. */
+	snprintf(id->options, sizeof(id->options), "ro=%d wt=%d discard=%d lbs=%u pbs=%u%s",
 		 options->read_only, options->writethrough, options->discard,
-		 options->logical_block_bytes, options->physical_block_bytes);
+		 options->logical_block_bytes, options->physical_block_bytes,
+		 options->direct_rings ? DIRECT_RINGS : "");
 }
 
 /* False when it is no text of print_options(). */
@@ -79,6 +84,7 @@ static bool parse_options(const struct inflight_identity *id, struct identity_op
 	char text[sizeof(id->options) + 1] = "";
 
 	memcpy(text, id->options, sizeof(id->options));
+	ret_options->direct_rings = strstr(text, DIRECT_RINGS) != NULL;
 	return sscanf(text, "ro=%d wt=%d discard=%d lbs=%u pbs=%u", &ret_options->read_only,
 		      &ret_options->writethrough, &ret_options->discard,
 		      &ret_options->logical_block_bytes, &ret_options->physical_block_bytes) == 5;
@@ -93,6 +99,7 @@ static int fill_identity(const struct vblkd_config *config, struct inflight_iden
 		.discard = bdev->discard,
 		.logical_block_bytes = bdev->logical_block_bytes,
 		.physical_block_bytes = bdev->physical_block_bytes,
+		.direct_rings = bdev->direct_rings,
 	};
 
 	memset(ret_id, 0, sizeof(*ret_id));
@@ -212,7 +219,7 @@ static const char *other_identity(const struct inflight_identity *found,
 	if (found->queues != want->queues || found->queue_size != want->queue_size)
 		return "is of other --queues or --queue-size";
 	if (memcmp(found, want, sizeof(*want)) != 0)
-		return "is of other options (serial, read-only, cache, discard, block sizes)";
+		return "is of other options (serial, read-only, cache, discard, block sizes, direct-rings)";
 	return NULL;
 }
 
@@ -358,6 +365,13 @@ struct inflight_news *inflight_file_news(const struct inflight_file *file)
 	struct inflight_header *header = file->base;
 
 	return &header->news;
+}
+
+struct bdev_direct_record *inflight_file_direct(const struct inflight_file *file)
+{
+	struct inflight_header *header = file->base;
+
+	return &header->direct;
 }
 
 void *inflight_file_records(const struct inflight_file *file)

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "vblk/bdev/bdev_direct.h"
 #include "vblk/util/compiler.h"
 #include "vblk/vdev/vdev.h"
 
@@ -62,6 +63,8 @@ int inflight_file_without_records(struct inflight_file *ret_file) VBLK_MUST_CHEC
  */
 uint32_t inflight_file_set_capacity(struct inflight_file *file, uint64_t capacity_bytes);
 struct inflight_news *inflight_file_news(const struct inflight_file *file);
+/* With --direct-rings: whose the rings are, and with them what is in flight. */
+struct bdev_direct_record *inflight_file_direct(const struct inflight_file *file);
 
 /**
  * inflight_file_check() - would inflight_file_adopt() take it, as far as the options tell?

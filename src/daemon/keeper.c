@@ -155,6 +155,7 @@ static void init(struct keeper *keeper, const struct vblkd_config *config, char 
 		.umem_fd = -1,
 		.serve = { .fd = -1 },
 		.fence_fd = -1,
+		.direct_fd = -1,
 		.link_fd = -1,
 		.attach_go_fd = -1,
 		.helper_fd = -1,

@@ -21,6 +21,7 @@ static void enter_ready(struct keeper *keeper)
 
 	keeper->state = KEEPER_READY;
 	keeper_publish_state(keeper);
+	keeper_direct_want(keeper, true);
 	/* Whoever started us detached prints the node and wants no more on the terminal. */
 	if (keeper->config->detached)
 		log_leave_terminal();

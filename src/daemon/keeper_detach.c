@@ -55,7 +55,7 @@ static void try_detach(struct keeper *keeper)
 	uint64_t waited_ms = (clock_now_ns() - keeper->detach_since_ns) / NSEC_PER_MSEC;
 	char why[LINK_TEXT_MAX];
 
-	if (!keeper_has_stuck_request(keeper)) {
+	if (!keeper_has_stuck_request(keeper) && !keeper_direct_is_servers(keeper)) {
 		keeper->detach_since_ns = 0;
 		keeper_start_helper(keeper, keeper->given_up ? HELPER_DETACH : HELPER_FLUSH,
 				    keeper->detach_force);
@@ -67,6 +67,10 @@ static void try_detach(struct keeper *keeper)
 		return;
 	}
 	keeper->detach_since_ns = 0;
+	if (keeper_direct_is_servers(keeper)) {
+		keeper_direct_refused(keeper, (unsigned int)(waited_ms / MSEC_PER_SEC));
+		return;
+	}
 	snprintf(
 		why, sizeof(why),
 		"a request has not ended for %u s: the backend does not answer, and the kernel would wait for it",
@@ -87,6 +91,7 @@ void keeper_begin_bus_detach(struct keeper *keeper, bool force, uint32_t timeout
 	keeper->detach_timeout_ms = timeout_ms;
 	keeper->detach_since_ns = clock_now_ns();
 	keeper_note_oldest(keeper);
+	keeper_direct_want(keeper, false);
 	try_detach(keeper);
 }
 
@@ -122,6 +127,7 @@ void keeper_detach_refused(struct keeper *keeper, int error, const char *why)
 {
 	keeper->state = KEEPER_READY;
 	keeper_publish_state(keeper);
+	keeper_direct_want(keeper, true);
 	keeper_answer_detach(keeper, error, why);
 	if (!keeper->stop_pending)
 		return;

@@ -106,6 +106,7 @@ extern const struct keeper_door keeper_door_serve;
  * @serve: the socket that the disk is served on; closed: none
  * @fence_fd: readable when no I/O of the worker that was started last runs any more; -1: none was
  * @umem_fd: memory of the device, which a new worker finds allocated; -1 = none
+ * @direct_fd: with --direct-rings what the server has in flight, else -1
  * @adopted: the VDUSE device was there: a predecessor died
  * @event_fd: of @event, which does not tell a child
  * @on_bus: as far as we know; the worker must live while it is set
@@ -145,6 +146,7 @@ struct keeper {
 	int umem_fd;
 	struct serve_socket serve;
 	int fence_fd;
+	int direct_fd;
 	bool created;
 	bool adopted;
 	bool predecessor_ended;
@@ -253,6 +255,16 @@ void keeper_answer_detach(struct keeper *keeper, int error, const char *text);
 void keeper_on_detach_asked(struct keeper *keeper, bool force, uint32_t timeout_ms);
 /* Off the bus: end the worker, then the loop. */
 void keeper_finish(struct keeper *keeper, int exit_code);
+
+/* keeper_direct.c: --direct-rings; without it they do nothing */
+/* As the user, when the run directory is there. Logs. Return: 0 or -errno. */
+int keeper_direct_open(struct keeper *keeper) VBLK_MUST_CHECK;
+/* The server may work on the driver's rings, or shall no more. */
+void keeper_direct_want(struct keeper *keeper, bool wanted);
+/* It does, or may know of requests that nobody else does. */
+bool keeper_direct_is_servers(const struct keeper *keeper);
+/* It has not given them back for @waited_s: no detach. */
+void keeper_direct_refused(struct keeper *keeper, unsigned int waited_s);
 
 /* keeper_resize.c */
 void keeper_on_resize_asked(struct keeper *keeper, const struct resize_request *req);

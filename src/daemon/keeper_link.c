@@ -156,6 +156,8 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int door_fd, int lin
 		.stats_since_ns = keeper->stats.since_ns,
 		.bounce_bytes = keeper->bounce_bytes,
 		.umem_fd = keeper->umem_fd,
+		.direct = keeper->direct_fd < 0 ? NULL : inflight_file_direct(&keeper->inflight),
+		.direct_fd = keeper->direct_fd,
 		.is_swap = keeper->is_swap,
 		.keeper_pid = keeper_pid,
 		.started_at = keeper->started_at,

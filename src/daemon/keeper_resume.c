@@ -80,6 +80,9 @@ int keeper_resume(struct keeper *keeper, const struct handover *handover)
 	snprintf(keeper->disk, sizeof(keeper->disk), "%s", h->disk);
 	snprintf(keeper->program, sizeof(keeper->program), "%s", h->program);
 	keeper->upgrade = UPGRADE_RETIRE;
+	r = keeper_direct_open(keeper);
+	if (r < 0)
+		return r;
 	/* Where the layout has changed, what the retiring worker still counts is left behind. */
 	if (stats_file_adopt(keeper->dir.fd, keeper->blk.queue_cnt, &keeper->stats) < 0)
 		log_warning("cannot keep statistics over restarts");

@@ -248,6 +248,11 @@ static int give_to_user(struct keeper *keeper)
 				 keeper->config->user);
 	privileges_begin_as(user);
 	keeper_open_stats(keeper);
+	r = keeper_direct_open(keeper);
+	if (r < 0) {
+		privileges_end_as(user);
+		return r;
+	}
 	if (run_dir_note_rotational(&keeper->dir, keeper->blk.limits.rotational) < 0)
 		log_debug("udev is not told whether the disk is rotational");
 	r = run_dir_listen(&keeper->dir, &keeper->listen_fd);
@@ -308,6 +313,8 @@ static bool remove_device(struct keeper *keeper)
 		close(keeper->ctl_fd);
 	if (keeper->umem_fd >= 0)
 		close(keeper->umem_fd);
+	if (keeper->direct_fd >= 0)
+		close(keeper->direct_fd);
 	/* An orphan that we could not take over still needs its files. */
 	return ours || faccessat(keeper->dir.fd, "inflight", F_OK, 0) < 0;
 }

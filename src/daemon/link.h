@@ -39,6 +39,8 @@ enum link_type {
 	LINK_LOG_LEVEL, /* @number: enum log_level from now on */
 	/* keeper to worker: answer with the same; a worker that does not know it is never asked */
 	LINK_PING,
+	/* keeper to worker: --direct-rings: see whose the rings shall be */
+	LINK_RINGS,
 };
 
 struct link_msg {

@@ -47,6 +47,11 @@ static int set_read_only(struct vblkd_config *config, const char *value)
 	return set_flag(value, &config->bdev.read_only);
 }
 
+static int set_direct_rings(struct vblkd_config *config, const char *value)
+{
+	return set_flag(value, &config->bdev.direct_rings);
+}
+
 static int set_direct(struct vblkd_config *config, const char *value)
 {
 	return set_flag(value, &config->bdev.direct);
@@ -295,6 +300,8 @@ const struct option_row option_rows[] = {
 	{ "physical-block-size", OPTION_EVERYWHERE, "BYTES", set_physical_block_size, "a power of two, 512 to 1M",
 	  "size of writes that are not torn (default 4K, or the backend's)" },
 	{ "direct", OPTION_EVERYWHERE, NULL, set_direct, "on or off", "bypass the page cache (O_DIRECT)" },
+	{ "direct-rings", OPTION_OF_DISK, NULL, set_direct_rings, "on or off",
+	  "let the server of vhost-user:PATH work on the kernel's rings" },
 	{ "cache", OPTION_EVERYWHERE, "MODE", set_cache, "writeback or writethrough",
 	  "writeback: durable after a flush (default); writethrough: durable when completed" },
 	{ "discard", OPTION_EVERYWHERE, "on|off", set_discard, "on or off",

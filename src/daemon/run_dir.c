@@ -23,8 +23,9 @@
 /* Each user that serves disks makes and removes its directories, and no other's. */
 #define SHARED_DIR_MODE 01770
 
-static const char *const files[] = { "control", "state.json", "state.json.new", "inflight",
-				     "stats",	"rotational", "lock",		WORKER_MARK_NAME };
+static const char *const files[] = { "control",		"state.json", "state.json.new", "inflight",
+				     "server-inflight", "stats",      "rotational",	"lock",
+				     WORKER_MARK_NAME };
 
 static int make_dir(const char *path)
 {

@@ -156,6 +156,8 @@ static void add_config(json_t *obj, const struct vblkd_config *config, const str
 	json_object_set_new(obj, "discard", json_boolean(limits->max_discard_bytes > 0));
 	if (config->socket[0])
 		json_object_set_new(obj, "socket", json_string(config->socket));
+	if (config->bdev.direct_rings)
+		json_object_set_new(obj, "direct_rings", json_true());
 	json_object_set_new(obj, "user", json_string(config->user));
 	if (!config->socket[0])
 		json_object_set_new(obj, "msg_timeout_s", json_integer(config->msg_timeout_s));

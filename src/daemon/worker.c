@@ -133,6 +133,10 @@ static void handle_link(struct worker *worker, const struct link_msg *msg)
 	case LINK_PING:
 		(void)link_send(worker->params->link_fd, msg);
 		return;
+	case LINK_RINGS:
+		if (worker->door->look_at_rings)
+			worker->door->look_at_rings(worker);
+		return;
 	case LINK_UPGRADE_FAILED:
 		refused(worker, msg, worker_control_upgrade_done);
 		return;

@@ -12,6 +12,7 @@
 
 #include "config.h"
 #include "vblk/bdev/bdev.h"
+#include "vblk/bdev/bdev_direct.h"
 #include "vblk/blk/blk_config.h"
 #include "vblk/stats/stats.h"
 
@@ -23,6 +24,8 @@
  * @size_number: of the capacity in @blk; @size_told: where the number that the driver knows is kept
  * @stats: one for each queue, likewise, and since when (CLOCK_MONOTONIC); NULL: none
  * @umem_fd: memory of the device, kept for the successor; 0 or less = none
+ * @direct, @direct_fd: with --direct-rings whose the rings are, and what the server has in flight;
+ *           shared as well. NULL: without
  * @is_swap: the host swaps to the disk: inherited real time is kept
  */
 struct worker_params {
@@ -40,6 +43,8 @@ struct worker_params {
 	uint64_t stats_since_ns;
 	uint64_t bounce_bytes;
 	int umem_fd;
+	struct bdev_direct_record *direct;
+	int direct_fd;
 	bool is_swap;
 	pid_t keeper_pid;
 	time_t started_at;

@@ -47,6 +47,7 @@ struct worker;
  * @retire, @is_retired: as vduse_dev_retire()
  * @close, @free: as vduse_dev_close(), vduse_dev_free()
  * @add_status: live fields of the status
+ * @look_at_rings: params->direct has changed; NULL where there is none
  */
 struct worker_door {
 	int (*start)(struct worker *worker);
@@ -65,6 +66,7 @@ struct worker_door {
 	void (*close)(struct worker *worker);
 	void (*free)(struct worker *worker);
 	void (*add_status)(const struct worker *worker, json_t *status);
+	void (*look_at_rings)(struct worker *worker);
 };
 
 extern const struct worker_door worker_door_vduse;

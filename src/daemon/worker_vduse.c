@@ -112,6 +112,20 @@ static int on_queues(sd_event_source *source VBLK_UNUSED, int fd VBLK_UNUSED,
 	return 0;
 }
 
+static void look_at_rings(struct worker *worker)
+{
+	vduse_dev_handle_direct(worker->vduse);
+	worker_rearm_deadline(worker);
+	worker_exit_if_retired(worker);
+}
+
+static int on_direct(sd_event_source *source VBLK_UNUSED, int fd VBLK_UNUSED,
+		     uint32_t revents VBLK_UNUSED, void *userdata)
+{
+	look_at_rings(userdata);
+	return 0;
+}
+
 static int start(struct worker *worker)
 {
 	const struct worker_params *params = worker->params;
@@ -126,6 +140,8 @@ static int start(struct worker *worker)
 		.inflight = params->inflight,
 		.size_number = params->size_number,
 		.size_told = params->size_told,
+		.direct = params->direct,
+		.direct_buf_fd = params->direct_fd,
 		.stats = params->stats,
 		.drain_deadline_ms = params->config->msg_timeout_s * 10 * DRAIN_SHARE_PERCENT,
 		.stuck_ms = STUCK_LOG_MS,
@@ -192,6 +208,11 @@ static int watch(struct worker *worker)
 	if (r >= 0)
 		r = sd_event_add_io(worker->event, NULL, vduse_dev_queue_fd(worker->vduse), EPOLLIN,
 				    on_queues, worker);
+	if (r >= 0 && worker->params->direct)
+		r = sd_event_add_io(worker->event, NULL, vduse_dev_direct_fd(worker->vduse),
+				    EPOLLIN, on_direct, worker);
+	/* Rings that were taken over may have set one already. */
+	worker_rearm_deadline(worker);
 	return r;
 }
 
@@ -270,6 +291,9 @@ static void add_status(const struct worker *worker, json_t *status)
 	json_object_set_new(status, "features", status_hex(info.features));
 	json_object_set_new(status, "driver_status", json_integer(info.status));
 	json_object_set_new(status, "umem", json_boolean(info.umem));
+	if (worker->params->direct)
+		json_object_set_new(status, "rings",
+				    json_string(info.direct ? "server" : "daemon"));
 	json_object_set_new(status, "broken", json_boolean(info.broken));
 	json_object_set_new(status, "draining", json_boolean(info.draining));
 }
@@ -291,4 +315,5 @@ const struct worker_door worker_door_vduse = {
 	.close = close_device,
 	.free = free_device,
 	.add_status = add_status,
+	.look_at_rings = look_at_rings,
 };

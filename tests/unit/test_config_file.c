@@ -209,6 +209,7 @@ static const char *value_for(const char *name)
 		{ "attach-timeout", "8" },   { "log-level", "error" },
 		{ "backend", "null:1M" },    { "socket", "/run/x.sock" },
 		{ "socket-mode", "0660" },
+		{ "direct-rings", "off" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(values); i++)

@@ -58,6 +58,7 @@ static void setup(void)
 	h.config.queue_size = 256;
 	h.config.bdev.direct = true;
 	h.config.bdev.discard = false;
+	h.config.bdev.direct_rings = true;
 	h.config.bdev.logical_block_bytes = 4096;
 	h.config.bounce_bytes = 1ull << 30;
 	h.config.umem = VDUSE_UMEM_OFF;
@@ -68,6 +69,7 @@ static void setup(void)
 		.limits = { .capacity_bytes = 5ull << 40,
 			    .max_segs = 126,
 			    .max_seg_bytes = UINT32_MAX,
+			    .max_ranges = 3,
 			    .remote = true,
 			    .logical_block_bytes = 4096,
 			    .physical_block_bytes = 8192,
@@ -200,6 +202,9 @@ START_TEST(configuration_arrives)
 	ck_assert_uint_eq(got.config.msg_timeout_s, h.config.msg_timeout_s);
 	ck_assert_uint_eq(got.config.attach_timeout_s, h.config.attach_timeout_s);
 	ck_assert_int_eq(got.config.umem, VDUSE_UMEM_OFF);
+	ck_assert(got.config.bdev.direct_rings);
+	ck_assert_uint_eq(got.config.bdev.queue_size, 256);
+	ck_assert_uint_eq(got.bdev.limits.max_ranges, 3);
 	ck_assert_int_eq(got.config.poll, VDEV_POLL_ON);
 	ck_assert_int_eq(got.config.log_level, LOG_LEVEL_INFO);
 	handover_fini(&got);
@@ -257,7 +262,7 @@ START_TEST(other_format_is_refused)
 {
 	json_t *obj = object();
 
-	json_object_set_new(obj, "vblkd_handover", json_integer(HANDOVER_FORMAT + 1));
+	json_object_set_new(obj, "vblkd_handover", json_integer(HANDOVER_FORMAT_DIRECT + 1));
 	ck_assert_int_eq(read_object(obj), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(why, "another format"));
 }
@@ -297,7 +302,8 @@ static void spoil_each(const char *part)
 			json_t *copy = json_deep_copy(obj);
 			json_t *in = part ? json_object_get(copy, part) : copy;
 			/* A record of an older program does not have it. */
-			int good = how == 0 && !strcmp(keys[i], "poll") ? 0 : -EINVAL;
+			bool is_new = !strcmp(keys[i], "poll") || !strcmp(keys[i], "direct_rings");
+			int good = how == 0 && is_new ? 0 : -EINVAL;
 
 			if (how == 0)
 				json_object_del(in, keys[i]);
