@@ -542,12 +542,13 @@ void vu_conn_leave(struct vu_queue *q)
 	is_last = --conn->user_cnt == 0;
 	if (is_last)
 		q->dev->conn = NULL;
+	else
+		/* Under the lock: the last one may free all of it right after. */
+		vu_signal(conn->mail_fd);
 	pthread_mutex_unlock(&q->dev->lock);
 	vu_area_unmap(&q->area);
-	if (!is_last) {
-		vu_signal(conn->mail_fd);
+	if (!is_last)
 		return;
-	}
 	vu_signal(conn->stop_fd);
 	(void)pthread_join(conn->thread, NULL);
 	conn_free(conn);
