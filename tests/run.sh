@@ -265,7 +265,7 @@ run_ctest()
 	[ "$suite" != tsan ] || ! setarch -R true 2>/dev/null || run=(setarch -R)
 	: >"$log"
 	logged "$suite" "${run[@]}" ctest --test-dir "$dir" -L "^$label\$" -R "$regex" -V -j2 \
-		--timeout 300 --schedule-random
+		--timeout 900 --schedule-random
 	while read -r word name rest; do
 		case $word in
 		count) pass "$name"; failed=$((failed + rest)) ;;
