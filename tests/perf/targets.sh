@@ -21,6 +21,8 @@
 #	base		the programs of --compare
 #	1q, 2q		queues
 #	poll		2 queues, one of them polled by the driver and by vblkd
+#	bridge		the disk of qemu-storage-daemon's vhost-user-blk export
+#	rings		the disk of vblkd --socket, which works on the kernel's rings
 #	noseccomp, noinflight, nostats, nochecks	without a safety feature: what it costs
 #	4d, 64d ...	so many devices; one gets I/O, the others are idle
 #	4a, 64a ...	so many devices, and all get I/O
@@ -30,7 +32,7 @@
 ALL_TARGETS='floor loop vblkd qsd qsd-tuned nbdkit nbdkit-tuned qemu-nbd qemu-nbd-tuned'
 SAFETY_TARGETS='vblkd-noseccomp vblkd-noinflight vblkd-nostats vblkd-nochecks'
 DEVICES_TARGETS='vblkd-4d vblkd-16d vblkd-64d vblkd-4a vblkd-16a vblkd-64a'
-EXTRA_TARGETS="vblkd-base vblkd-1q vblkd-2q vblkd-poll $SAFETY_TARGETS $DEVICES_TARGETS qsd-none ublk"
+EXTRA_TARGETS="vblkd-base vblkd-1q vblkd-2q vblkd-poll vblkd-bridge vblkd-rings $SAFETY_TARGETS $DEVICES_TARGETS qsd-none ublk"
 QUICK_TARGETS='loop vblkd qsd-tuned nbdkit-tuned'
 SMP2_TARGETS='loop vblkd-1q vblkd-2q vblkd-poll qsd-tuned nbdkit-tuned'
 NAME=vblkdperf
@@ -184,9 +186,42 @@ vblkd_up()
 		;;
 	*[0-9]d) cnt=${target_variant%d} ;;
 	*[0-9]a) cnt=${target_variant%a}; all=1 ;;
+	rings) args=(--direct-rings) ;;
 	esac
-	[ -z "$store_direct" ] || args+=(--direct)
-	vblkd_attach_others $((cnt - 1)) "$all" && vblkd_attach "$NAME" "${args[@]}"
+	case $target_variant in
+	bridge | rings) bridged_up || return 1 ;;
+	*) [ -z "$store_direct" ] || args+=(--direct) ;;
+	esac
+	if ! vblkd_attach_others $((cnt - 1)) "$all" || ! vblkd_attach "$NAME" "${args[@]}"; then
+		bridged_down
+		return 1
+	fi
+	daemon_pids+=("${bridged_pids[@]}")
+}
+
+# The server whose disk vblkd takes, tuned as vblkd tunes itself.
+bridged_pids=()
+bridged_up()
+{
+	if [ "$target_variant" = rings ]; then
+		in_background "$vblkctl_in/vblkd" --name "$NAME-server" --socket "$work/bridged.sock" \
+			--queues 1 --poll=off "${store_path:-null:${STORE_MB}M}"
+	else
+		in_background qemu-storage-daemon --blockdev "$(qemu_node),node-name=disk" \
+			--export "vhost-user-blk,id=disk,node-name=disk,writable=on,num-queues=1,addr.type=unix,addr.path=$work/bridged.sock"
+	fi
+	bridged_pids=("${daemon_pids[@]}")
+	wait_for test -S "$work/bridged.sock" || { bridged_down; return 1; }
+	[ "$target_variant" = rings ] || chrt --batch --all-tasks --pid 0 "${bridged_pids[0]}"
+}
+
+bridged_down()
+{
+	[ ${#bridged_pids[@]} -gt 0 ] || return 0
+	daemon_pids=("${bridged_pids[@]}")
+	end_daemon
+	bridged_pids=()
+	rm -f "$work/bridged.sock"
 }
 
 # vblkd_attach NAME ARGS...: with the store's backend, or a null one where that is in use
@@ -196,6 +231,7 @@ vblkd_attach()
 
 	shift
 	[ "$store_kind" != null ] && [ "$name" = "$NAME" ] || backend=null:${STORE_MB}M
+	[ ${#bridged_pids[@]} = 0 ] || backend=vhost-user:$work/bridged.sock
 	disk=$(PATH=$vblkctl_in:$PATH vblkctl attach --name "$name" "$@" "$backend" 2>"$work/target.log") ||
 		return 1
 	names+=("$name")
@@ -248,6 +284,7 @@ vblkd_down()
 
 	PATH=$vblkctl_in:$PATH vblkctl detach "$NAME" || rc=$?
 	vblkd_detach_others
+	bridged_down
 	if [ "$target_variant" = poll ]; then
 		modprobe -r virtio_blk && modprobe virtio_blk
 	fi
