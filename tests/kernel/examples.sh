@@ -93,6 +93,10 @@ fits()
 	[[ $1 =~ ^$regex$ ]]
 }
 
+# As a login makes it.
+export XDG_RUNTIME_DIR=$work/run-user
+mkdir -m 0700 -- "$XDG_RUNTIME_DIR"
+
 in_foreground()
 {
 	local pid

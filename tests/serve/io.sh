@@ -33,10 +33,10 @@ client "$sock" verify count=3000 queues=2
 assert_eq "$(vblkctl list | awk 'NR > 1 { print $1, $2, $3, $4, $5 }')" "io $sock 16M 2 ready" "list"
 assert_eq "$(vblkctl list --json | jq -r '.[0].socket')" "$sock" "list --json"
 assert_eq "$(live io connected)" false "connected without a client"
-vblkctl show "$sock" | grep -q "^socket: $sock$"
+vblkctl show "$sock" | grep "^socket: $sock$" >/dev/null
 vblkctl stats io >/dev/null
 assert_ge "$(vblkctl stats --json io | jq .total.requests.write)" 1000 "writes that were counted"
-vblkctl metrics | grep -q '^vblkd_up{.*"io"'
+vblkctl metrics | grep '^vblkd_up{.*"io"' >/dev/null
 vblkctl log-level io debug
 
 # A client is seen, and in the way.

@@ -747,46 +747,6 @@ START_TEST(goes_on_in_another_program)
 }
 END_TEST
 
-/* ---- on the driver's rings ---- */
-
-static void refuses_direct(const char *text)
-{
-	fx.params.direct_rings = true;
-	fx.params.queue_size = DEPTH;
-	ck_assert_int_lt(bdev_open(&fx.params, &fx.bdev, fx.why), 0);
-	ck_assert_msg(strstr(fx.why, text) != NULL, "%s", fx.why);
-	ck_assert_msg(strstr(fx.why, "--direct-rings") != NULL, "%s", fx.why);
-}
-
-START_TEST(server_that_forgets_gets_no_rings_of_the_driver)
-{
-	start_server();
-	refuses_direct("INFLIGHT_SHMFD");
-}
-END_TEST
-
-START_TEST(option_that_would_be_ignored_is_refused)
-{
-	start_server();
-	fx.params.read_only = true;
-	refuses_direct("leave out --read-only");
-	fx.params.read_only = false;
-	fx.params.writethrough = true;
-	refuses_direct("leave out --cache=writethrough");
-	fx.params.writethrough = false;
-	fx.params.discard = false;
-	refuses_direct("leave out --discard=off");
-}
-END_TEST
-
-START_TEST(server_without_features_of_rings_is_refused)
-{
-	fx.options.no_features = BIT64(VIRTIO_RING_F_EVENT_IDX);
-	start_server();
-	refuses_direct("EVENT_IDX");
-}
-END_TEST
-
 static Suite *suite(void)
 {
 	Suite *s = suite_create("bdev_vhost_user");
@@ -815,9 +775,6 @@ static Suite *suite(void)
 	tcase_add_test(tc, server_tells_its_size_by_itself);
 	tcase_add_test(tc, server_that_comes_back_larger_tells);
 	tcase_add_test(tc, goes_on_in_another_program);
-	tcase_add_test(tc, server_that_forgets_gets_no_rings_of_the_driver);
-	tcase_add_test(tc, option_that_would_be_ignored_is_refused);
-	tcase_add_test(tc, server_without_features_of_rings_is_refused);
 	suite_add_tcase(s, tc);
 	return s;
 }

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,6 +196,46 @@ START_TEST(nobody_listens)
 }
 END_TEST
 
+/* ---- on the driver's rings ---- */
+
+static void refuses_direct(const char *text)
+{
+	fx.params.direct_rings = true;
+	fx.params.queue_size = 16;
+	ck_assert_int_lt(bdev_open(&fx.params, &fx.bdev, fx.why), 0);
+	ck_assert_msg(strstr(fx.why, text) != NULL, "%s", fx.why);
+	ck_assert_msg(strstr(fx.why, "--direct-rings") != NULL, "%s", fx.why);
+}
+
+START_TEST(server_that_forgets_gets_no_rings_of_the_driver)
+{
+	start_server();
+	refuses_direct("INFLIGHT_SHMFD");
+}
+END_TEST
+
+START_TEST(option_that_would_be_ignored_is_refused)
+{
+	start_server();
+	fx.params.read_only = true;
+	refuses_direct("leave out --read-only");
+	fx.params.read_only = false;
+	fx.params.writethrough = true;
+	refuses_direct("leave out --cache=writethrough");
+	fx.params.writethrough = false;
+	fx.params.discard = false;
+	refuses_direct("leave out --discard=off");
+}
+END_TEST
+
+START_TEST(server_without_features_of_rings_is_refused)
+{
+	fx.options.no_features = BIT64(VIRTIO_RING_F_EVENT_IDX);
+	start_server();
+	refuses_direct("EVENT_IDX");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("bdev_vhost_user_open");
@@ -204,6 +245,9 @@ int main(void)
 	tcase_add_test(tc, servers_that_cannot_be_used_are_refused_with_a_sentence);
 	tcase_add_loop_test(tc, configuration_is_not_believed, 0, ARRAY_SIZE(configs));
 	tcase_add_test(tc, nobody_listens);
+	tcase_add_test(tc, server_that_forgets_gets_no_rings_of_the_driver);
+	tcase_add_test(tc, option_that_would_be_ignored_is_refused);
+	tcase_add_test(tc, server_without_features_of_rings_is_refused);
 	suite_add_tcase(s, tc);
 	return run_suite(s);
 }

@@ -208,8 +208,7 @@ static const char *value_for(const char *name)
 		{ "msg-timeout", "7" },	     { "bounce-size", "2M" },
 		{ "attach-timeout", "8" },   { "log-level", "error" },
 		{ "backend", "null:1M" },    { "socket", "/run/x.sock" },
-		{ "socket-mode", "0660" },
-		{ "direct-rings", "off" },
+		{ "socket-mode", "0660" },   { "direct-rings", "off" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(values); i++)
