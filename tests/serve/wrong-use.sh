@@ -33,7 +33,10 @@ vblkctl detach one
 check_gone one
 # A file that a killed daemon left behind is in nobody's way.
 serve one mem:8M
-kill -KILL "$(state one pid)" "$(state one worker_pid)"
+pids=("$(state one pid)" "$(state one worker_pid)")
+kill -KILL "${pids[@]}"
+wait_until 10 pid_is_gone "${pids[0]}"
+wait_until 10 pid_is_gone "${pids[1]}"
 [ -S "$work/one.sock" ] || fail "no socket was left behind"
 serve one mem:8M
 client "$sock" verify count=50
