@@ -42,6 +42,12 @@ void worker_log_stuck(const struct worker *worker, unsigned int queue_idx)
 			queue_idx, stuck_text(&list, text), worker->params->config->name);
 }
 
+void worker_log_unstuck(unsigned int queue_idx)
+{
+	log_event(LOG_LEVEL_NOTICE, &(struct log_fields){ MESSAGE_BACKEND_BACK, (int)queue_idx },
+		  "queue %u: the backend has finished what it had for so long", queue_idx);
+}
+
 /*
  * What a driver does wrong it can do again at once, for ever. Who asked for debug messages
  * looks for a driver's mistake and wants to see each.

@@ -107,6 +107,7 @@ int worker_confine(void *ctx);
 /* May a message about a driver be logged? */
 bool worker_may_complain(struct worker *worker);
 void worker_log_stuck(const struct worker *worker, unsigned int queue_idx);
+void worker_log_unstuck(unsigned int queue_idx);
 /* Deadlines of the device may have changed. */
 void worker_rearm_deadline(struct worker *worker);
 /* Whatever handled an event: it may have been the last that a retiring worker waits for. */

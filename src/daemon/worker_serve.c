@@ -69,8 +69,7 @@ static void queue_event(const struct worker *worker, enum vhu_dev_event event, i
 		worker_log_stuck(worker, (unsigned int)idx);
 		return;
 	case VHU_DEV_EVENT_QUEUE_UNSTUCK:
-		log_event(LOG_LEVEL_NOTICE, &(struct log_fields){ MESSAGE_BACKEND_BACK, idx },
-			  "queue %d: the backend has finished what it had for so long", idx);
+		worker_log_unstuck((unsigned int)idx);
 		return;
 	default:
 		return;
@@ -149,7 +148,7 @@ static void exit_if_retired(struct worker *worker)
 	if (!vhu_dev_is_retired(worker->vhu))
 		return;
 	worker_control_detach_done(worker, 0, "");
-	(void)sd_event_exit(worker->event, EXIT_SUCCESS);
+	worker_exit_if_retired(worker);
 }
 
 static void after_events(struct worker *worker)

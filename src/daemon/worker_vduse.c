@@ -61,8 +61,7 @@ static void on_event(void *ctx, enum vduse_event event, int arg)
 		worker_log_stuck(worker, (unsigned int)arg);
 		return;
 	case VDUSE_EVENT_QUEUE_UNSTUCK:
-		log_event(LOG_LEVEL_NOTICE, &(struct log_fields){ MESSAGE_BACKEND_BACK, arg },
-			  "queue %d: the backend has finished what it had for so long", arg);
+		worker_log_unstuck((unsigned int)arg);
 		return;
 	case VDUSE_EVENT_QUEUE_UNUSABLE:
 		log_event(

@@ -11,7 +11,6 @@
 #include "vduse_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/virtio_ring.h>
 
 #include "vblk/util/clock.h"
@@ -88,25 +87,11 @@ static int kick_give(struct vduse_dev *dev, unsigned int idx)
 	return vduse_ioctl(dev, VDUSE_VQ_SETUP_KICKFD, &kick);
 }
 
-/* First entry at or above @iova. Returns an owned descriptor; -errno. */
-static int entry_get(const struct vduse_dev *dev, uint64_t iova, struct vduse_iotlb_entry *ret)
-{
-	struct vduse_iotlb_entry entry = { .start = iova, .last = iova };
-	int fd = vduse_ioctl(dev, VDUSE_IOTLB_GET_FD, &entry);
-
-	if (fd < 0)
-		return fd;
-	/* See iotlb_get_fd(). */
-	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-	*ret = entry;
-	return fd;
-}
-
 /* Raises *@bytes to the end of the entry that has @iova. */
 static int reach(const struct vduse_dev *dev, uint64_t iova, uint64_t *bytes)
 {
 	struct vduse_iotlb_entry entry;
-	int fd = entry_get(dev, iova, &entry);
+	int fd = vduse_iotlb_get_fd(dev->sys, dev->fd, iova, iova, &entry);
 
 	if (fd < 0)
 		return fd;
@@ -177,7 +162,7 @@ int vduse_direct_start(struct vduse_dev *dev)
 	struct vduse_iotlb_entry entry;
 	int fd, r;
 
-	fd = entry_get(dev, 0, &entry);
+	fd = vduse_iotlb_get_fd(dev->sys, dev->fd, 0, 0, &entry);
 	if (fd < 0)
 		return fd;
 	/* Ours say nothing of what a server does from now on. */

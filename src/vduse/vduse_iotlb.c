@@ -23,12 +23,8 @@ struct iotlb_set {
 	struct memmap_region regions[MEMMAP_REGIONS_MAX];
 };
 
-/*
- * First entry that overlaps [@start, @last]. Returns an owned descriptor;
- * -EINVAL when there is none (the kernel's answer).
- */
-static int iotlb_get_fd(const struct vduse_sys *sys, int dev_fd, uint64_t start, uint64_t last,
-			struct vduse_iotlb_entry *ret_entry)
+int vduse_iotlb_get_fd(const struct vduse_sys *sys, int dev_fd, uint64_t start, uint64_t last,
+		       struct vduse_iotlb_entry *ret_entry)
 {
 	struct vduse_iotlb_entry entry = { .start = start, .last = last };
 	int fd;
@@ -114,7 +110,7 @@ int vduse_iotlb_map(const struct vduse_sys *sys, int dev_fd, uint64_t iova, uint
 	struct vduse_iotlb_entry entry;
 	int fd, r;
 
-	fd = iotlb_get_fd(sys, dev_fd, iova, iova, &entry);
+	fd = vduse_iotlb_get_fd(sys, dev_fd, iova, iova, &entry);
 	if (fd < 0)
 		return fd == -EINVAL ? -EFAULT : fd;
 	if (entry.start > iova || entry.last < iova || len_bytes - 1 > entry.last - iova)
@@ -199,7 +195,7 @@ static int iotlb_set_fill(struct iotlb_set *set, int dev_fd, uint64_t from_iova)
 	int fd, r;
 
 	while (entry.last < UINT64_MAX) {
-		fd = iotlb_get_fd(set->sys, dev_fd, next, UINT64_MAX, &entry);
+		fd = vduse_iotlb_get_fd(set->sys, dev_fd, next, UINT64_MAX, &entry);
 		if (fd < 0)
 			return fd == -EINVAL ? 0 : fd;
 		r = iotlb_set_take(set, &entry, fd, next);

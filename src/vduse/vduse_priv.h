@@ -28,6 +28,14 @@ struct vduse_mapping {
 };
 
 /**
+ * vduse_iotlb_get_fd() - first entry that overlaps [@start, @last]
+ *
+ * Return: a descriptor that the caller owns; -EINVAL when there is none (the kernel's answer).
+ */
+int vduse_iotlb_get_fd(const struct vduse_sys *sys, int dev_fd, uint64_t start, uint64_t last,
+		       struct vduse_iotlb_entry *ret_entry) VBLK_MUST_CHECK;
+
+/**
  * vduse_iotlb_map() - map [@iova, @iova + @len_bytes), which lies in one entry
  * @perm: VDUSE_ACCESS_* that is needed
  * Return: 0 and an owned mapping without its file; -EFAULT no entry holds all of it;
