@@ -4,21 +4,13 @@
 # --direct-rings: the server of vhost-user:PATH on the kernel's rings. What is refused; who serves;
 # the driver unbound and bound; worker, server and both killed under verified load; a detach
 # while the server is gone; an upgrade; the bytes of the disk are those of the server's image.
-# shellcheck source=tests/kernel/kill.inc
-. "$(dirname -- "${BASH_SOURCE[0]}")/kill.inc"
+# shellcheck source=tests/kernel/bridge.inc
+. "$(dirname -- "${BASH_SOURCE[0]}")/bridge.inc"
 
 requires_cmd vhu-serve jq fio
 
 dev=direct
-image=$(make_image 64M)
-sock=$work/server.sock
-server_pid=
 kills=$(kills_of 4 60)
-
-server_listens()
-{
-	kill -0 "$server_pid" && grep -q " $sock\$" /proc/net/unix
-}
 
 start_server()
 {
@@ -26,16 +18,6 @@ start_server()
 	server_pid=$!
 	wait_until 60 server_listens
 }
-
-end_server()
-{
-	[ -n "$server_pid" ] || return 0
-	kill -KILL "$server_pid"
-	wait "$server_pid" 2>/dev/null || :
-	server_pid=
-	rm -f -- "$sock"
-}
-cleanup_fn 'kill -KILL $server_pid'
 
 shows()
 {
@@ -52,20 +34,6 @@ served_by_worker()
 	vblkctl show --json $dev | jq '[.per_queue[].requests | add] | add'
 }
 
-disk_is_there()
-{
-	local path
-
-	path=$(compgen -G "/sys/bus/vdpa/devices/$dev/virtio*/block/vd*") || return 1
-	disk=/dev/${path##*/}
-	[ -b "$disk" ]
-}
-
-more_written()
-{
-	[ "$(disk_stat "$disk" 5)" -gt "$1" ]
-}
-
 attach_direct()
 {
 	attach $dev --queues=2 --direct-rings "vhost-user:$sock"
@@ -78,7 +46,7 @@ start_server
 expect_error 1 'leave out --read-only' vblkctl attach --name $dev --queues=2 --direct-rings \
 	--read-only "vhost-user:$sock"
 if command -v qemu-storage-daemon >/dev/null; then
-	end_server
+	end_server KILL
 	(
 		umask 0
 		exec qemu-storage-daemon --blockdev "file,node-name=disk,filename=$image" \
@@ -88,7 +56,7 @@ if command -v qemu-storage-daemon >/dev/null; then
 	wait_until 60 server_listens
 	expect_error 1 'INFLIGHT_SHMFD.*leave out --direct-rings' vblkctl attach --name $dev \
 		--queues=2 --direct-rings "vhost-user:$sock"
-	end_server
+	end_server KILL
 	start_server
 fi
 check_nothing_left
@@ -102,11 +70,7 @@ fill "$disk" 4M $((32 << 20))
 sync
 assert_eq "$(served_by_worker)" "$before" "requests that the worker served"
 for round in 1 2; do
-	echo $dev >/sys/bus/vdpa/drivers/virtio_vdpa/unbind
-	echo $dev >/sys/bus/vdpa/drivers/virtio_vdpa/bind
-	wait_until 60 disk_is_there
-	head -c 1M /dev/urandom >"$work/data$round"
-	dd if="$work/data$round" of="$disk" bs=128K oflag=direct conv=notrunc status=none
+	rebind "$work/data$round" 1M
 	wait_until 60 is_direct
 	dd if="$disk" bs=128K count=8 iflag=direct status=none | cmp - "$work/data$round"
 done
@@ -120,21 +84,7 @@ cmp -n $((1 << 20)) "$image" "$work/data2"
 harm worker "$kills" --delay-ms 400
 
 for what in server both; do
-	printf '%s: %s\n' $dev "$what"
-	start_fio
-	start_lincheck --seconds $((kills * 3)) --patience-s 150
-	killed=0
-	while kill -0 "$lin_pid" 2>/dev/null; do
-		end_server
-		[ "$what" = server ] || kill -KILL "$(state $dev worker_pid)"
-		pause
-		start_server
-		killed=$((killed + 1))
-		wait_until 150 more_written $(($(disk_stat "$disk" 5) + 100))
-	done
-	end_lincheck
-	end_fio
-	printf '\t%d kills\n' "$killed"
+	kill_under_load $what $((kills * 3))
 done
 wait_until 60 is_direct
 
@@ -145,12 +95,12 @@ kill -STOP "$server_pid"
 dd if="$disk" of=/dev/null bs=4K count=1 iflag=direct status=none &
 reader=$!
 pause
-end_server
+end_server KILL
 # By force, since it is in use; that is said as well.
 ! vblkctl detach --timeout=2 --force $dev 2>"$work/refused" || fail "detached without its server"
 grep -q 'has not given the rings back' "$work/refused" || { cat "$work/refused"; fail "why"; }
 start_server
 wait "$reader"
 detach $dev
-end_server
+end_server KILL
 check_nothing_left

@@ -5,15 +5,12 @@
 # it says of itself shows at the kernel's disk; the daemon does not look at data; a filesystem and
 # verified I/O; worker, server and both killed under load; other sizes of the server; the
 # driver unbound and bound; an upgrade; the bytes of the disk are those of its image at the end.
-# shellcheck source=tests/kernel/kill.inc
-. "$(dirname -- "${BASH_SOURCE[0]}")/kill.inc"
+# shellcheck source=tests/kernel/bridge.inc
+. "$(dirname -- "${BASH_SOURCE[0]}")/bridge.inc"
 
 requires_cmd qemu-storage-daemon jq fio
 
 dev=bridge
-image=$(make_image 64M)
-sock=$work/server.sock
-server_pid=
 kills=$(kills_of 6 60)
 
 # start_server [EXPORT_OPTION]...; any user may connect, whatever user the daemon has
@@ -29,21 +26,6 @@ start_server()
 	poll 60 server_listens || { cat "$work/server.log"; fail "the server does not listen"; }
 }
 
-server_listens()
-{
-	kill -0 "$server_pid" && grep -q " $sock\$" /proc/net/unix
-}
-
-end_server()
-{
-	[ -n "$server_pid" ] || return 0
-	kill "-$1" "$server_pid"
-	wait "$server_pid" 2>/dev/null || :
-	server_pid=
-	[ "$1" != KILL ] || rm -f -- "$sock"
-}
-cleanup_fn 'kill -KILL $server_pid'
-
 has_mib()
 {
 	[ "$(sysfs size)" -eq $(($1 * 2048)) ]
@@ -52,15 +34,6 @@ has_mib()
 queue_dirs()
 {
 	find "/sys/block/${disk##*/}/mq" -mindepth 1 -maxdepth 1 -type d | wc -l
-}
-
-disk_is_there()
-{
-	local path
-
-	path=$(compgen -G "/sys/bus/vdpa/devices/$dev/virtio*/block/vd*") || return 1
-	disk=/dev/${path##*/}
-	[ -b "$disk" ]
 }
 
 # ---- what cannot be attached ----
@@ -153,33 +126,8 @@ attach $dev --queues=2 "vhost-user:$sock"
 harm worker "$kills" --delay-ms 400
 harm both,keeper "$kills" --delay-ms 400 --revive "vblkctl attach --name $dev --queues=2 vhost-user:$sock"
 
-kill_server()
-{
-	end_server KILL
-	[ "$1" = server ] || kill -KILL "$(state $dev worker_pid)"
-	pause
-	start_server
-}
-
-more_written()
-{
-	[ "$(disk_stat "$disk" 5)" -gt "$1" ]
-}
-
 for what in server both; do
-	printf '%s: %s\n' $dev "$what"
-	start_fio
-	start_lincheck --seconds $((kills * 5)) --patience-s 150
-	killed=0
-	while kill -0 "$lin_pid" 2>/dev/null; do
-		kill_server "$what"
-		killed=$((killed + 1))
-		# Until I/O goes on.
-		wait_until 150 more_written $(($(disk_stat "$disk" 5) + 100))
-	done
-	end_lincheck
-	end_fio
-	printf '\t%d kills\n' "$killed"
+	kill_under_load $what $((kills * 5))
 done
 
 # ---- another size ----
@@ -214,11 +162,7 @@ wait_until 60 has_mib 128
 fill "$disk" 4M $((96 << 20))
 sync
 for round in 1 2; do
-	echo $dev >/sys/bus/vdpa/drivers/virtio_vdpa/unbind
-	echo $dev >/sys/bus/vdpa/drivers/virtio_vdpa/bind
-	wait_until 60 disk_is_there
-	head -c 4M /dev/urandom >"$work/data$round"
-	dd if="$work/data$round" of="$disk" bs=128K oflag=direct conv=notrunc status=none
+	rebind "$work/data$round" 4M
 done
 vblkctl upgrade $dev
 dd if="$disk" bs=128K count=32 iflag=direct status=none | cmp - "$work/data2"

@@ -124,6 +124,16 @@ fail_at_caller()
 	exit 1
 }
 
+# find_disk DEVICE: sets $disk when the kernel has made the disk of that device
+find_disk()
+{
+	local path
+
+	path=$(compgen -G "/sys/bus/vdpa/devices/$1/virtio*/block/vd*") || return 1
+	disk=/dev/${path##*/}
+	[ -b "$disk" ]
+}
+
 # A short sleep without a process: nobody ever writes to that pipe.
 exec {never}<> <(:)
 pause()

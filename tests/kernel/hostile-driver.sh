@@ -19,20 +19,11 @@ to_driver()
 	printf hostile >"$bus/drivers/$1/bind"
 }
 
-find_disk()
-{
-	local path
-
-	path=$(compgen -G "$bus/devices/hostile/virtio*/block/vd*") || return 1
-	disk=/dev/${path##*/}
-	[ -b "$disk" ]
-}
-
 # an ordinary disk, whoever drove the device before
 check_disk()
 {
-	wait_until 20 find_disk
-	find_disk
+	wait_until 20 find_disk hostile
+	find_disk hostile
 	fill "$disk" 256K $((8 << 20))
 	mkfs.ext4 -q -F "$disk"
 	fsck.ext4 -f -n "$disk" >/dev/null

@@ -16,15 +16,6 @@ rounds=${VBLKD_ROUNDS:-10}
 [ -z "$long" ] || rounds=${VBLKD_ROUNDS:-30}
 M=$((1 << 20))
 
-disk_is_there()
-{
-	local path
-
-	path=$(compgen -G '/sys/bus/vdpa/devices/rebind/virtio*/block/vd*') || return 1
-	disk=/dev/${path##*/}
-	[ -b "$disk" ]
-}
-
 disk_is_gone()
 {
 	! compgen -G '/sys/bus/vdpa/devices/rebind/virtio*/block/vd*' >/dev/null
@@ -153,8 +144,8 @@ is_back()
 {
 	local show
 
-	wait_until 30 disk_is_there
-	disk_is_there
+	wait_until 30 find_disk rebind
+	find_disk rebind
 	check_flushed
 	show=$(vblkctl show --json rebind)
 	for field in '"broken": false' '"state": "ready"' '"restarts": 0' "\"worker_pid\": $worker," \
@@ -202,7 +193,7 @@ reload_idle()
 		works rmmod $module
 		wait_until 30 disk_is_gone
 		works modprobe $module
-		wait_until 30 disk_is_there
+		wait_until 30 find_disk rebind
 	done
 	is_back
 }
