@@ -535,17 +535,23 @@ seconds_left()
 	echo $((left < $1 ? left : $1))
 }
 
+# time_limit SCRIPT: in seconds, as it says of itself; nothing where it does not
+time_limit()
+{
+	sed -n 's/^# timeout: //p' "$1"
+}
+
 # watch_guest PID: ends tests/vm/run when a test is not over long after its time limit, which
 # the guest itself would have seen to: then nothing in there runs any more.
 watch_guest()
 {
-	local word name limit seen factor=1
+	local name limit seen factor=1
 
 	[ -z "$long" ] || factor=20
 	while sleep 10; do
-		read -r word name _ < <(tail -n 1 "$out/results")
+		read -r _ name _ < <(tail -n 1 "$out/results")
 		seen=$(stat -c %Y "$out/results")
-		limit=$(sed -n 's/^# timeout: //p' "tests/kernel/${name:-none}.sh" 2>/dev/null)
+		limit=$(time_limit "tests/kernel/${name:-none}.sh" 2>/dev/null)
 		limit=$((${limit:-120} * factor + 180))
 		[ "$(date +%s)" -lt $((seen + limit)) ] && continue
 		msg "note: the guest stands still in ${name:-the beginning}"
@@ -590,7 +596,7 @@ run_on_host()
 	local name limit rc
 
 	for name; do
-		limit=$(sed -n 's/^# timeout: //p' "tests/$suite/$name.sh")
+		limit=$(time_limit "tests/$suite/$name.sh")
 		rc=0
 		: >"$logs/$suite-$name.log"
 		VBLKD_LONG=$long VBLKD_BIN_DIR=$build/release/bin logged "$suite-$name" \

@@ -17,13 +17,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fake_vhu_server.h"
 #include "test_bdev_fixture.h"
+#include "test_vhu_bdev_fixture.h"
 #include "vblk/util/clock.h"
 #include "vblk/util/math.h"
 #include "vblk/vhu/vhu_wire.h"
 
-#define QUEUES	    2u
+#define QUEUES	    FX_QUEUES
 #define DEPTH	    16u
 #define DATA_BYTES  (256u * 1024u)
 #define PATIENCE_MS 10000
@@ -41,59 +41,36 @@ struct test_io {
  * its address, where nothing can be read or written.
  */
 static struct {
-	char dir[64], path[108], spec[128];
-	struct fake_vhu_options options;
-	struct fake_vhu *srv;
-	struct bdev_params params;
-	struct bdev *bdev;
 	struct loop loops[QUEUES];
 	struct bdev_queue *bqs[QUEUES];
 	struct test_io ios[QUEUES][DEPTH];
 	uint8_t *data, *forbidden;
 	int data_fd;
 	struct memmap *map;
-	char why[BDEV_WHY_MAX];
-} fx;
+} rig;
 
 static void make_map(void)
 {
 	struct memmap_region region = { .iova = 0x10000, .len_bytes = DATA_BYTES };
 
-	fx.data_fd = memfd_create("test", MFD_CLOEXEC);
-	ck_assert_int_ge(fx.data_fd, 0);
-	ck_assert_int_eq(ftruncate(fx.data_fd, DATA_BYTES + 4096), 0);
-	fx.data = mmap(NULL, DATA_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fx.data_fd, 4096);
-	fx.forbidden = mmap(NULL, DATA_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ck_assert(fx.data != MAP_FAILED && fx.forbidden != MAP_FAILED);
-	region.va = fx.forbidden;
+	rig.data_fd = memfd_create("test", MFD_CLOEXEC);
+	ck_assert_int_ge(rig.data_fd, 0);
+	ck_assert_int_eq(ftruncate(rig.data_fd, DATA_BYTES + 4096), 0);
+	rig.data = mmap(NULL, DATA_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, rig.data_fd, 4096);
+	rig.forbidden = mmap(NULL, DATA_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert(rig.data != MAP_FAILED && rig.forbidden != MAP_FAILED);
+	region.va = rig.forbidden;
 	region.perm = MEMMAP_READ | MEMMAP_WRITE;
-	region.fd = fx.data_fd;
+	region.fd = rig.data_fd;
 	region.fd_offset_bytes = 4096;
-	ck_assert_int_eq(memmap_new(&region, 1, NULL, NULL, &fx.map), 0);
+	ck_assert_int_eq(memmap_new(&region, 1, NULL, NULL, &rig.map), 0);
 }
 
-/* A socket, and options that a test may change before it starts anything. */
 static void setup(void)
 {
-	memset(&fx, 0, sizeof(fx));
-	strcpy(fx.dir, "/tmp/vblk-vhu-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(fx.dir));
-	snprintf(fx.path, sizeof(fx.path), "%s/sock", fx.dir);
-	snprintf(fx.spec, sizeof(fx.spec), "vhost-user:%s", fx.path);
-	fake_vhu_usual(&fx.options);
-	fx.params = (struct bdev_params){ .spec = fx.spec, .queue_cnt = QUEUES, .discard = true };
+	fx_setup();
+	memset(&rig, 0, sizeof(rig));
 	make_map();
-}
-
-static void start_server(void)
-{
-	fx.srv = fake_vhu_new(fx.path, &fx.options);
-}
-
-static void stop_server(void)
-{
-	fake_vhu_free(fx.srv);
-	fx.srv = NULL;
 }
 
 static void start(void)
@@ -104,29 +81,26 @@ static void start(void)
 	r = bdev_open(&fx.params, &fx.bdev, fx.why);
 	ck_assert_msg(r == 0, "%s", fx.why);
 	for (unsigned int i = 0; i < QUEUES; i++) {
-		ck_assert_int_eq(loop_init(&fx.loops[i], 32), 0);
-		ck_assert_int_eq(bdev_queue_new(fx.bdev, &fx.loops[i], DEPTH, &fx.bqs[i]), 0);
-		bdev_map_changed(fx.bqs[i], fx.map);
+		ck_assert_int_eq(loop_init(&rig.loops[i], 32), 0);
+		ck_assert_int_eq(bdev_queue_new(fx.bdev, &rig.loops[i], DEPTH, &rig.bqs[i]), 0);
+		bdev_map_changed(rig.bqs[i], rig.map);
 	}
 }
 
 static void teardown(void)
 {
 	for (unsigned int i = 0; i < QUEUES; i++) {
-		if (!fx.bqs[i])
+		if (!rig.bqs[i])
 			continue;
-		bdev_map_changed(fx.bqs[i], NULL);
-		bdev_queue_free(fx.bqs[i]);
-		loop_fini(&fx.loops[i]);
+		bdev_map_changed(rig.bqs[i], NULL);
+		bdev_queue_free(rig.bqs[i]);
+		loop_fini(&rig.loops[i]);
 	}
-	bdev_close(fx.bdev);
-	if (fx.srv)
-		stop_server();
-	memmap_unref(fx.map);
-	munmap(fx.data, DATA_BYTES);
-	munmap(fx.forbidden, DATA_BYTES);
-	close(fx.data_fd);
-	rmdir(fx.dir);
+	fx_teardown();
+	memmap_unref(rig.map);
+	munmap(rig.data, DATA_BYTES);
+	munmap(rig.forbidden, DATA_BYTES);
+	close(rig.data_fd);
 }
 
 static void io_done(struct bdev_io *io, int result)
@@ -141,7 +115,7 @@ static void io_done(struct bdev_io *io, int result)
 static struct test_io *begin(unsigned int queue, unsigned int slot, enum bdev_op op,
 			     uint64_t offset_bytes, uint64_t len_bytes, uint32_t at)
 {
-	struct test_io *tio = &fx.ios[queue][slot];
+	struct test_io *tio = &rig.ios[queue][slot];
 
 	*tio = (struct test_io){
 		.io = { .op = op,
@@ -151,16 +125,16 @@ static struct test_io *begin(unsigned int queue, unsigned int slot, enum bdev_op
 			.iov = tio->iov,
 			.iov_cnt = op == BDEV_READ || op == BDEV_WRITE,
 			.done = io_done },
-		.iov = { { fx.forbidden + at, len_bytes } },
+		.iov = { { rig.forbidden + at, len_bytes } },
 	};
-	bdev_submit(fx.bqs[queue], &tio->io);
+	bdev_submit(rig.bqs[queue], &tio->io);
 	return tio;
 }
 
 static void commit(void)
 {
 	for (unsigned int i = 0; i < QUEUES; i++)
-		bdev_commit(fx.bqs[i]);
+		bdev_commit(rig.bqs[i]);
 }
 
 static void nap(void)
@@ -173,7 +147,7 @@ static void nap(void)
 static void run_loops(void)
 {
 	for (unsigned int i = 0; i < QUEUES; i++)
-		ck_assert_int_ge(loop_poll(&fx.loops[i]), 0);
+		ck_assert_int_ge(loop_poll(&rig.loops[i]), 0);
 	nap();
 }
 
@@ -219,12 +193,12 @@ static void check_write_read(unsigned int queue, unsigned int seed)
 	uint8_t want[8192];
 
 	fx_pattern(want, sizeof(want), seed);
-	memcpy(fx.data, want, sizeof(want));
+	memcpy(rig.data, want, sizeof(want));
 	ck_assert_int_eq(do_io(queue, BDEV_WRITE, 4096, sizeof(want)), 0);
 	check_disk(4096, want, sizeof(want));
-	memset(fx.data, 0, sizeof(want));
+	memset(rig.data, 0, sizeof(want));
 	ck_assert_int_eq(do_io(queue, BDEV_READ, 4096, sizeof(want)), 0);
-	ck_assert_mem_eq(fx.data, want, sizeof(want));
+	ck_assert_mem_eq(rig.data, want, sizeof(want));
 }
 
 /* Return: false: nothing was told. */
@@ -297,12 +271,12 @@ START_TEST(many_at_once_on_both_queues)
 	lack((unsigned int)_i);
 	start();
 	for (unsigned int round = 0; round < 10; round++) {
-		fx_pattern(fx.data, DATA_BYTES, round);
+		fx_pattern(rig.data, DATA_BYTES, round);
 		for (unsigned int i = 0; i < QUEUES * DEPTH; i++)
 			begin(i / DEPTH, i % DEPTH, BDEV_WRITE, i * 4096, 4096, i * 4096);
 		for (unsigned int i = 0; i < QUEUES * DEPTH; i++)
-			ck_assert_int_eq(finish(&fx.ios[i / DEPTH][i % DEPTH]), 0);
-		check_disk(0, fx.data, QUEUES * DEPTH * 4096);
+			ck_assert_int_eq(finish(&rig.ios[i / DEPTH][i % DEPTH]), 0);
+		check_disk(0, rig.data, QUEUES * DEPTH * 4096);
 	}
 }
 END_TEST
@@ -315,22 +289,22 @@ START_TEST(buffers_are_cut_to_what_the_server_takes)
 	fx.options.config.size_max = htole32(4096);
 	start();
 	ck_assert_uint_eq(fx.bdev->limits.max_seg_bytes, 4096);
-	fx_pattern(fx.data, 32768, 1);
+	fx_pattern(rig.data, 32768, 1);
 	ck_assert_int_eq(do_io(0, BDEV_WRITE, 0, 32768), 0);
-	check_disk(0, fx.data, 32768);
+	check_disk(0, rig.data, 32768);
 	/* More pieces than it takes. */
 	ck_assert_int_eq(do_io(0, BDEV_WRITE, 0, 33 * 4096), -EIO);
 	/* Memory that it does not have. */
-	tio = &fx.ios[1][0];
+	tio = &rig.ios[1][0];
 	*tio = (struct test_io){
 		.io = { .op = BDEV_READ,
 			.len_bytes = 512,
 			.iov_cnt = 1,
 			.iov = tio->iov,
 			.done = io_done },
-		.iov = { { fx.data, 512 } },
+		.iov = { { rig.data, 512 } },
 	};
-	bdev_submit(fx.bqs[1], &tio->io);
+	bdev_submit(rig.bqs[1], &tio->io);
 	ck_assert_int_eq(finish(tio), -EIO);
 	ck_assert_int_eq(do_io(0, BDEV_READ, 0, 512), 0);
 }
@@ -385,13 +359,13 @@ START_TEST(a_lost_connection_loses_no_request)
 	for (unsigned int round = 0; round < 5; round++) {
 		unsigned int before = fake_vhu_connections(fx.srv);
 
-		fx_pattern(fx.data, DATA_BYTES, round + 7);
+		fx_pattern(rig.data, DATA_BYTES, round + 7);
 		fake_vhu_inject(fx.srv, ends[(unsigned int)_i % ARRAY_SIZE(ends)]);
 		for (unsigned int i = 0; i < QUEUES * DEPTH; i++)
 			begin(i / DEPTH, i % DEPTH, BDEV_WRITE, i * 4096, 4096, i * 4096);
 		for (unsigned int i = 0; i < QUEUES * DEPTH; i++)
-			ck_assert_int_eq(finish(&fx.ios[i / DEPTH][i % DEPTH]), 0);
-		check_disk(0, fx.data, QUEUES * DEPTH * 4096);
+			ck_assert_int_eq(finish(&rig.ios[i / DEPTH][i % DEPTH]), 0);
+		check_disk(0, rig.data, QUEUES * DEPTH * 4096);
 		while (fake_vhu_connections(fx.srv) == before)
 			run_loops();
 	}
@@ -412,14 +386,14 @@ START_TEST(without_a_server_requests_wait)
 	commit();
 	run_a_while();
 	for (unsigned int i = 0; i < DEPTH; i++)
-		ck_assert_int_eq(fx.ios[0][i].done_cnt, 0);
+		ck_assert_int_eq(rig.ios[0][i].done_cnt, 0);
 	start_server();
 	fx_pattern(pattern, sizeof(pattern), 5);
 	fake_vhu_poke(fx.srv, 0, pattern, sizeof(pattern));
 	for (unsigned int i = 0; i < DEPTH; i++)
-		ck_assert_int_eq(finish(&fx.ios[0][i]), 0);
-	ck_assert_int_eq(finish(&fx.ios[1][0]), 0);
-	check_disk(0, fx.data, DEPTH * 512);
+		ck_assert_int_eq(finish(&rig.ios[0][i]), 0);
+	ck_assert_int_eq(finish(&rig.ios[1][0]), 0);
+	check_disk(0, rig.data, DEPTH * 512);
 }
 END_TEST
 
@@ -478,12 +452,12 @@ START_TEST(lost_again_and_again_under_load)
 		}
 		commit();
 		for (unsigned int i = 0; i < QUEUES; i++)
-			ck_assert_int_ge(loop_poll(&fx.loops[i]), 0);
+			ck_assert_int_ge(loop_poll(&rig.loops[i]), 0);
 		for (unsigned int q = 0; q < QUEUES; q++)
 			for (unsigned int s = 0; s < DEPTH; s++)
-				if (used[q][s] && fx.ios[q][s].done_cnt) {
-					ck_assert_int_eq(fx.ios[q][s].done_cnt, 1);
-					ck_assert_int_eq(fx.ios[q][s].result, 0);
+				if (used[q][s] && rig.ios[q][s].done_cnt) {
+					ck_assert_int_eq(rig.ios[q][s].done_cnt, 1);
+					ck_assert_int_eq(rig.ios[q][s].result, 0);
 					used[q][s] = false;
 					done++;
 				}
@@ -504,7 +478,7 @@ START_TEST(lost_again_and_again_under_load)
 	for (unsigned int q = 0; q < QUEUES; q++)
 		for (unsigned int s = 0; s < DEPTH; s++)
 			if (used[q][s])
-				ck_assert_int_eq(finish(&fx.ios[q][s]), 0);
+				ck_assert_int_eq(finish(&rig.ios[q][s]), 0);
 }
 END_TEST
 
@@ -518,11 +492,11 @@ START_TEST(another_disk_in_its_place_is_not_taken)
 	begin(0, 0, BDEV_READ, 0, 512, 0);
 	commit();
 	run_a_while();
-	ck_assert_int_eq(fx.ios[0][0].done_cnt, 0);
+	ck_assert_int_eq(rig.ios[0][0].done_cnt, 0);
 	stop_server();
 	fake_vhu_usual(&fx.options);
 	start_server();
-	ck_assert_int_eq(finish(&fx.ios[0][0]), 0);
+	ck_assert_int_eq(finish(&rig.ios[0][0]), 0);
 }
 END_TEST
 
@@ -556,12 +530,12 @@ START_TEST(memory_goes_when_the_driver_takes_it)
 		ck_assert_uint_eq(fake_vhu_running(fx.srv), 2);
 		ck_assert_uint_gt(fake_vhu_mapped_bytes(fx.srv), DATA_BYTES);
 		for (unsigned int i = 0; i < QUEUES; i++)
-			bdev_map_changed(fx.bqs[i], NULL);
+			bdev_map_changed(rig.bqs[i], NULL);
 		/* What remains is smaller than the driver's memory. */
 		while (fake_vhu_running(fx.srv) || fake_vhu_mapped_bytes(fx.srv) >= DATA_BYTES)
 			nap();
 		for (unsigned int i = 0; i < QUEUES; i++)
-			bdev_map_changed(fx.bqs[i], fx.map);
+			bdev_map_changed(rig.bqs[i], rig.map);
 	}
 	ck_assert_uint_eq(fake_vhu_connections(fx.srv), 2);
 }
@@ -576,9 +550,9 @@ START_TEST(memory_that_is_refused_is_offered_again)
 	check_write_read(0, 1);
 	fake_vhu_inject(fx.srv, FAKE_VHU_REFUSE_MEMORY);
 	for (unsigned int i = 0; i < QUEUES; i++)
-		bdev_map_changed(fx.bqs[i], NULL);
+		bdev_map_changed(rig.bqs[i], NULL);
 	for (unsigned int i = 0; i < QUEUES; i++)
-		bdev_map_changed(fx.bqs[i], fx.map);
+		bdev_map_changed(rig.bqs[i], rig.map);
 	check_write_read(1, 2);
 }
 END_TEST
@@ -600,11 +574,11 @@ START_TEST(server_that_is_of_no_use_is_left_in_peace)
 		run_loops();
 	/* Not so from the first on, which may have been some time ago. */
 	ck_assert_uint_ge(clock_now_ns() - begun_ns, (20 + 40 + 80 + 160) * NSEC_PER_MSEC);
-	ck_assert_int_eq(fx.ios[0][0].done_cnt, 0);
+	ck_assert_int_eq(rig.ios[0][0].done_cnt, 0);
 	stop_server();
 	fx.options.no_memory = false;
 	start_server();
-	ck_assert_int_eq(finish(&fx.ios[0][0]), 0);
+	ck_assert_int_eq(finish(&rig.ios[0][0]), 0);
 }
 END_TEST
 
@@ -617,13 +591,13 @@ START_TEST(silent_server_does_not_hold_up_the_end)
 	fake_vhu_inject(fx.srv, FAKE_VHU_SILENT);
 	for (unsigned int i = 0; i < QUEUES; i++) {
 		/* Its thread waits for an answer from now on. */
-		bdev_map_changed(fx.bqs[i], NULL);
+		bdev_map_changed(rig.bqs[i], NULL);
 		nap();
 	}
 	for (unsigned int i = 0; i < QUEUES; i++) {
-		bdev_queue_free(fx.bqs[i]);
-		loop_fini(&fx.loops[i]);
-		fx.bqs[i] = NULL;
+		bdev_queue_free(rig.bqs[i]);
+		loop_fini(&rig.loops[i]);
+		rig.bqs[i] = NULL;
 	}
 	ck_assert_uint_lt(clock_now_ns() - begun_ns, 20 * NSEC_PER_SEC);
 }
@@ -726,8 +700,8 @@ START_TEST(goes_on_in_another_program)
 	ck_assert_int_eq(bdev_hand_over(fx.bdev, &handover), 0);
 	ck_assert_uint_eq(handover.fd_cnt, ARRAY_SIZE(fds));
 	for (unsigned int i = 0; i < QUEUES; i++) {
-		bdev_map_changed(fx.bqs[i], NULL);
-		bdev_queue_free(fx.bqs[i]);
+		bdev_map_changed(rig.bqs[i], NULL);
+		bdev_queue_free(rig.bqs[i]);
 	}
 	/* Told while nobody hears. */
 	fake_vhu_resize(fx.srv, 4096);
@@ -738,8 +712,8 @@ START_TEST(goes_on_in_another_program)
 	fx.bdev = next;
 	ck_assert_int_ge(fds[0], 0);
 	for (unsigned int i = 0; i < QUEUES; i++) {
-		ck_assert_int_eq(bdev_queue_new(next, &fx.loops[i], DEPTH, &fx.bqs[i]), 0);
-		bdev_map_changed(fx.bqs[i], fx.map);
+		ck_assert_int_eq(bdev_queue_new(next, &rig.loops[i], DEPTH, &rig.bqs[i]), 0);
+		bdev_map_changed(rig.bqs[i], rig.map);
 	}
 	check_write_read(1, 2);
 	ck_assert(was_told(PATIENCE_MS));

@@ -13,51 +13,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "fake_vhu_server.h"
+#include "test_vhu_bdev_fixture.h"
 #include "vblk/util/math.h"
 #include "vblk/vhu/vhu_wire.h"
 
 #define BIT64(n) (1ull << (n))
-
-static struct {
-	char dir[64], path[108], spec[128];
-	struct fake_vhu_options options;
-	struct fake_vhu *srv;
-	struct bdev_params params;
-	struct bdev *bdev;
-	char why[BDEV_WHY_MAX];
-} fx;
-
-/* A socket, and options that a test may change before it starts anything. */
-static void setup(void)
-{
-	memset(&fx, 0, sizeof(fx));
-	strcpy(fx.dir, "/tmp/vblk-vhuo-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(fx.dir));
-	snprintf(fx.path, sizeof(fx.path), "%s/sock", fx.dir);
-	snprintf(fx.spec, sizeof(fx.spec), "vhost-user:%s", fx.path);
-	fake_vhu_usual(&fx.options);
-	fx.params = (struct bdev_params){ .spec = fx.spec, .queue_cnt = 2, .discard = true };
-}
-
-static void start_server(void)
-{
-	fx.srv = fake_vhu_new(fx.path, &fx.options);
-}
-
-static void stop_server(void)
-{
-	fake_vhu_free(fx.srv);
-	fx.srv = NULL;
-}
-
-static void teardown(void)
-{
-	bdev_close(fx.bdev);
-	if (fx.srv)
-		stop_server();
-	rmdir(fx.dir);
-}
 
 static void expect_refusal(int err, const char *part)
 {
@@ -241,7 +201,7 @@ int main(void)
 	Suite *s = suite_create("bdev_vhost_user_open");
 	TCase *tc = tcase_create("bdev_vhost_user_open");
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, fx_setup, fx_teardown);
 	tcase_add_test(tc, servers_that_cannot_be_used_are_refused_with_a_sentence);
 	tcase_add_loop_test(tc, configuration_is_not_believed, 0, ARRAY_SIZE(configs));
 	tcase_add_test(tc, nobody_listens);

@@ -114,21 +114,11 @@ void new_rings(void)
 	for (i = 0; i < QUEUES; i++) {
 		ring_free(rings[i]);
 		rings[i] = ring_new(RING_SIZE, ARENA_BYTES, (uint64_t)(i + 1) << 32);
-		regions[i] = (struct memmap_region){
-			.iova = rings[i]->iova,
-			.len_bytes = ARENA_BYTES,
-			.va = rings[i]->mem,
-			.perm = MEMMAP_READ | MEMMAP_WRITE,
-			.fd = -1,
-		};
+		regions[i] = ring_region(rings[i]);
 		conf[i] = (struct vdev_ring){
 			.enabled = true,
 			.kick_fd = -1,
-			.vq = { .size = RING_SIZE,
-				.desc = rings[i]->desc,
-				.avail = rings[i]->avail,
-				.used = rings[i]->used,
-				.indirect = true },
+			.vq = ring_vq_config(rings[i]),
 		};
 	}
 	ck_assert_int_eq(memmap_new(regions, QUEUES, NULL, NULL, &map), 0);

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "fake_bdev.h"
-#include "ring_builder.h"
+#include "ring_region.h"
 #include "vblk/vdev/vdev.h"
 
 #define QUEUES	    2u

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "fake_bdev.h"
-#include "ring_builder.h"
+#include "ring_region.h"
 #include "run_suite.h"
 #include "vblk/vdev/vdev.h"
 
@@ -95,24 +95,14 @@ static void make_queue(unsigned int i, struct memmap_region *ret_region)
 	ck_assert_ptr_nonnull(records[i]);
 	memset(records[i], 0, bytes);
 	records[i]->size = VQ_INFLIGHT_CLEAN;
-	*ret_region = (struct memmap_region){
-		.iova = rings[i]->iova,
-		.len_bytes = ARENA_BYTES,
-		.va = rings[i]->mem,
-		.perm = MEMMAP_READ | MEMMAP_WRITE,
-		.fd = -1,
-	};
+	*ret_region = ring_region(rings[i]);
 	conf[i] = (struct vdev_ring){
 		.enabled = true,
 		.kick_fd = -1,
-		.vq = { .size = RING_SIZE,
-			.desc = rings[i]->desc,
-			.avail = rings[i]->avail,
-			.used = rings[i]->used,
-			.indirect = true,
-			.inflight = records[i],
-			.recover = true },
+		.vq = ring_vq_config(rings[i]),
 	};
+	conf[i].vq.inflight = records[i];
+	conf[i].vq.recover = true;
 }
 
 static void setup(void)
