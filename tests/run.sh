@@ -503,6 +503,9 @@ read_results()
 	done <"$1"
 	if [ -n "$started" ] && emulator_failed && [ -z "${again[$started]-}" ]; then
 		msg "note: the emulator failed in $started; once more"
+		for name in console hang; do
+			cp -- "$out/$name.log" "$out/$started-$name.log" 2>/dev/null
+		done
 		again[$started]=1
 		seen[$started]=
 	elif [ -n "$started" ]; then
@@ -556,7 +559,7 @@ watch_guest()
 		[ "$(date +%s)" -lt $((seen + limit)) ] && continue
 		msg "note: the guest stands still in ${name:-the beginning}"
 		: >"$out/stood-still"
-		kill -TERM "$1"
+		kill -USR1 "$1"
 		return
 	done
 }
