@@ -3,7 +3,8 @@
  * The host swaps to the disk: its memory gets free by what the worker writes, so what the worker
  * needs for that must be there already. The kernel keeps a reserve, and lets real-time tasks have
  * half of it; so all threads of the worker are real-time then, those of its rings in the kernel,
- * too. Without such a disk they are not, as they would take the CPU from everybody.
+ * too, and so are we, who have to start its successor: what a fork shares is copied when written
+ * to. Without such a disk nobody is, as they would take the CPU from everybody.
  */
 #include "keeper_internal.h"
 
@@ -54,6 +55,7 @@ static void look(struct keeper *keeper)
 	if (is_swap == keeper->is_swap)
 		return;
 	keeper->is_swap = is_swap;
+	set_thread(0, keeper);
 	set_worker(keeper);
 	tell(keeper);
 }

@@ -21,7 +21,8 @@
 
 void keeper_on_serving(struct keeper *keeper)
 {
-	privileges_end_real_time();
+	if (!keeper->is_swap)
+		privileges_end_real_time();
 	/* Said before it was told to end. */
 	if (keeper->upgrade == UPGRADE_RETIRE)
 		return;

@@ -204,3 +204,10 @@ int privileges_lock_memory(void)
 		return -errno;
 	return 0;
 }
+
+int privileges_lock_touched_memory(void)
+{
+	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
+		return -errno;
+	return 0;
+}

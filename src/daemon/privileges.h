@@ -94,5 +94,10 @@ void privileges_set_real_time(pid_t tid, bool on);
  * Not inherited by fork. Return: 0 or -errno.
  */
 int privileges_lock_memory(void);
+/*
+ * The same of what has been touched, and the rest when it is: takes no memory and no time,
+ * while the other keeps mmap() of all threads waiting until there is memory for everything.
+ */
+int privileges_lock_touched_memory(void);
 
 #endif

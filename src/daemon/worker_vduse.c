@@ -163,9 +163,9 @@ static int start(struct worker *worker)
 	return 0;
 }
 
-static void lock_memory(const struct worker *worker)
+static void lock_memory(const struct worker *worker, int (*lock)(void))
 {
-	if (privileges_lock_memory() < 0)
+	if (lock() < 0)
 		log_warning("cannot lock the data path in memory: I/O may wait for paging");
 	/* Inherited, where it takes over from a worker that died. */
 	if (!worker->params->is_swap)
@@ -174,24 +174,28 @@ static void lock_memory(const struct worker *worker)
 
 static int on_lock(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED, void *userdata)
 {
-	lock_memory(userdata);
+	lock_memory(userdata, privileges_lock_memory);
 	return 0;
 }
 
 /*
  * Takes as long as all else that a worker does before it serves, and shuts the
  * queues' mmap() out meanwhile. Where a driver is at work already, its requests
- * have waited since the predecessor went: they come first.
+ * have waited since the predecessor went: they come first. Where these are what
+ * has to get memory free (swap), all of ours cannot be had before a queue has its
+ * ring, nor that ring be mapped meanwhile: then it is locked as it is touched.
  */
 static void lock_memory_when_idle(struct worker *worker)
 {
 	struct vduse_dev_info info;
 
 	vduse_dev_info(worker->vduse, &info);
-	if (!(info.status & VIRTIO_CONFIG_S_DRIVER_OK) ||
-	    sd_event_add_time_relative(worker->event, &worker->lock_source, CLOCK_MONOTONIC,
-				       LOCK_DELAY_US, LOCK_ACCURACY_US, on_lock, worker) < 0)
-		lock_memory(worker);
+	if (worker->params->is_swap)
+		lock_memory(worker, privileges_lock_touched_memory);
+	else if (!(info.status & VIRTIO_CONFIG_S_DRIVER_OK) ||
+		 sd_event_add_time_relative(worker->event, &worker->lock_source, CLOCK_MONOTONIC,
+					    LOCK_DELAY_US, LOCK_ACCURACY_US, on_lock, worker) < 0)
+		lock_memory(worker, privileges_lock_memory);
 }
 
 static int watch(struct worker *worker)

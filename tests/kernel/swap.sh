@@ -22,7 +22,7 @@ passes=${long:+10}
 passes=${passes:-2}
 kills=${long:+50}
 kills=${kills:-4}
-sysctl -q vm.min_free_kbytes=16384
+sysctl -q vm.min_free_kbytes=16384 vm.watermark_boost_factor=0
 
 field()
 {
@@ -62,16 +62,18 @@ threads()
 # try KILLS BACKEND OPTION...
 try()
 {
-	local i worker victim=0 ooms
+	local i keeper worker victim=0 ooms
 
 	printf 'swap %s\n' "$*"
 	attach swap "${@:3}" "$2"
 	mkswap -q "$disk"
 	cleanup_fn "swapoff $disk"
 	has_new_worker
+	keeper=$(state swap pid)
 	wait_until 10 threads "$worker" 0
 	swapon "$disk"
 	wait_until 10 threads "$worker" 1
+	wait_until 10 threads "$keeper" 1
 	ooms=$(field oom_kill)
 	mem-hog "$hog_mb" "$passes" >"$work/hog.log" 2>&1 &
 	hog=$!
@@ -92,8 +94,10 @@ try()
 	[ "$1" = 0 ] || assert_ge "$(state swap restarts)" $((i < 3 ? i : 3)) "restarts"
 	has_new_worker
 	threads "$worker" 1 || fail "a new worker is not real-time"
+	threads "$keeper" 1 || fail "the keeper is not real-time"
 	swapoff "$disk"
 	wait_until 10 threads "$worker" 0
+	wait_until 10 threads "$keeper" 0
 	detach swap
 }
 
