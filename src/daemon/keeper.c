@@ -162,6 +162,7 @@ static void init(struct keeper *keeper, const struct vblkd_config *config, char 
 		.resize = { .fd = -1 },
 		.trial_fd = -1,
 		.swaps_fd = -1,
+		.reserve_fd = -1,
 	};
 }
 

@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "attach_helper.h"
+#include "ballast.h"
 #include "config.h"
 #include "handover.h"
 #include "inflight_file.h"
@@ -111,6 +112,7 @@ extern const struct keeper_door keeper_door_serve;
  * @event_fd: of @event, which does not tell a child
  * @on_bus: as far as we know; the worker must live while it is set
  * @swaps_fd: /proc/swaps, -1 = none; @is_swap: the host swaps to the disk
+ * @reserve_fd: what the kernel keeps back, -1 = not known; @ballast: what we do
  * @stop_pending: SIGTERM came; detach as soon as nobody uses the disk
  * @told_refused: why it could not be stopped, as it was logged last
  * @detach_asked: a control client waits for the answer
@@ -157,6 +159,9 @@ struct keeper {
 	bool on_bus;
 	int swaps_fd;
 	bool is_swap;
+	int reserve_fd;
+	struct ballast ballast;
+	sd_event_source *ballast_source;
 	bool stop_pending;
 	bool detach_asked;
 	bool late;
@@ -288,6 +293,9 @@ void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed);
 /* keeper_swap.c */
 /* Looks now and whenever the host's swaps change; logs what is news. */
 void keeper_watch_swaps(struct keeper *keeper);
+void keeper_swap_serving(struct keeper *keeper);
+/* Before its successor is started. */
+void keeper_swap_worker_exit(struct keeper *keeper);
 
 /* keeper_watchdog.c */
 /* Where systemd asks for signs of life. Return: 0 or -errno. */

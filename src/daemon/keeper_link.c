@@ -198,6 +198,8 @@ static VBLK_NORETURN void run_worker(struct keeper *keeper, int door_fd, int lin
 		close(keeper->trial_fd);
 	if (keeper->swaps_fd >= 0)
 		close(keeper->swaps_fd);
+	if (keeper->reserve_fd >= 0)
+		close(keeper->reserve_fd);
 	unblock_signals();
 	exit(worker_main(&params));
 }

@@ -5,10 +5,15 @@
  * half of it; so all threads of the worker are real-time then, those of its rings in the kernel,
  * too, and so are we, who have to start its successor: what a fork shares is copied when written
  * to. Without such a disk nobody is, as they would take the CPU from everybody.
+ *
+ * Between the death of a worker and its successor the kernel goes on to swap, and may use up the
+ * reserve to below what real-time tasks may have of it. So while there is time we take memory
+ * ourselves, and give it back when a worker dies: only who may use the reserve can have it then.
  */
 #include "keeper_internal.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -17,6 +22,11 @@
 #include "vblk/host/host_process.h"
 #include "vblk/host/host_vdpa.h"
 #include "vblk/util/log.h"
+
+/* What a worker needs until it serves, with some for each of its queues. */
+#define BALLAST_BYTES	    (4u << 20)
+#define BALLAST_QUEUE_BYTES (6u << 20)
+#define FILL_INTERVAL_US    (100 * USEC_PER_MSEC)
 
 static void set_thread(pid_t tid, void *ctx)
 {
@@ -32,6 +42,54 @@ static void set_worker(struct keeper *keeper)
 		return;
 	for (unsigned int i = 0; i < 2; i++)
 		host_process_each_thread("", keeper->worker_pid, set_thread, keeper);
+}
+
+/* What others may have: taken from what is above it, and from the reserve for no longer than that.
+ */
+static uint64_t floor_bytes(const struct keeper *keeper)
+{
+	char text[32];
+	ssize_t len = -1;
+
+	if (keeper->reserve_fd >= 0)
+		len = pread(keeper->reserve_fd, text, sizeof(text) - 1, 0);
+	text[len > 0 ? len : 0] = '\0';
+	return strtoull(text, NULL, 10) * 1024;
+}
+
+static int on_fill(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED, void *userdata)
+{
+	struct keeper *keeper = userdata;
+
+	if (ballast_fill(&keeper->ballast, floor_bytes(keeper)))
+		return 0;
+	return keeper_arm_timer(keeper, &keeper->ballast_source, FILL_INTERVAL_US, on_fill);
+}
+
+static void take_ballast(struct keeper *keeper)
+{
+	size_t len = BALLAST_BYTES + keeper->blk.queue_cnt * BALLAST_QUEUE_BYTES;
+
+	if (!keeper->ballast.addr && ballast_init(&keeper->ballast, len) < 0)
+		log_warning("cannot keep memory for the next worker");
+	(void)on_fill(NULL, 0, keeper);
+}
+
+static void drop_ballast(struct keeper *keeper)
+{
+	keeper_disarm_timer(&keeper->ballast_source);
+	ballast_drop(&keeper->ballast);
+}
+
+void keeper_swap_serving(struct keeper *keeper)
+{
+	if (keeper->is_swap)
+		take_ballast(keeper);
+}
+
+void keeper_swap_worker_exit(struct keeper *keeper)
+{
+	drop_ballast(keeper);
 }
 
 static void tell(const struct keeper *keeper)
@@ -57,6 +115,10 @@ static void look(struct keeper *keeper)
 	keeper->is_swap = is_swap;
 	set_thread(0, keeper);
 	set_worker(keeper);
+	if (!is_swap)
+		drop_ballast(keeper);
+	else if (keeper->serving)
+		take_ballast(keeper);
 	tell(keeper);
 }
 
@@ -69,6 +131,7 @@ static int on_swaps(sd_event_source *source VBLK_UNUSED, int fd VBLK_UNUSED,
 
 void keeper_watch_swaps(struct keeper *keeper)
 {
+	keeper->reserve_fd = open("/proc/sys/vm/min_free_kbytes", O_RDONLY | O_CLOEXEC);
 	keeper->swaps_fd = open("/proc/swaps", O_RDONLY | O_CLOEXEC);
 	/* Of what has changed since it was opened or told last. */
 	if (keeper->swaps_fd >= 0 &&

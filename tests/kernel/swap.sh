@@ -7,7 +7,8 @@
 # Nobody is killed for want of memory, and nothing hangs. As vblkd(7) says: with
 # --direct, on a block device or on an image whose filesystem is mounted with
 # lazytime, and the kernel keeps a reserve, of which the data path has its share
-# because it is real-time for as long as there is swap on the disk.
+# because it is real-time for as long as there is swap on the disk, and because its
+# keeper gives back what it took when there was enough.
 # shellcheck source=tests/kernel/functions.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/functions.sh"
 
@@ -16,13 +17,13 @@ requires_module ext4 xfs
 [ -b /dev/sda ] || skip "needs a disk /dev/sda that may be overwritten"
 total_mb=$(($(awk '/^MemTotal:/ { print $2 }' /proc/meminfo) / 1024))
 [ "$total_mb" -le 600 ] || skip "needs a machine with little memory: tests/vm/run --mem 400"
-# The daemon has 65 MB locked, the reserve and the rest of the system need 60.
-hog_mb=$((total_mb - 100))
+# The daemon has 65 MB and ballast locked, the reserve and the rest of the system need 70.
+hog_mb=$((total_mb - 124))
 passes=${long:+10}
 passes=${passes:-2}
 kills=${long:+50}
 kills=${kills:-4}
-sysctl -q vm.min_free_kbytes=16384 vm.watermark_boost_factor=0
+sysctl -q vm.min_free_kbytes=24576 vm.watermark_boost_factor=0
 
 field()
 {
@@ -59,10 +60,21 @@ threads()
 	done
 }
 
+# keeper_holds MORE_KB LESS_KB: memory of its own beyond what it had before swapon
+keeper_holds()
+{
+	local key kb rest
+
+	while read -r key kb rest; do
+		[ "$key" != RssAnon: ] || break
+	done <"/proc/$keeper/status"
+	[ $((kb - keeper_kb)) -ge "$1" ] && [ $((kb - keeper_kb)) -lt "$2" ]
+}
+
 # try KILLS BACKEND OPTION...
 try()
 {
-	local i keeper worker victim=0 ooms
+	local i queues keeper keeper_kb worker victim=0 ooms ballast_kb
 
 	printf 'swap %s\n' "$*"
 	attach swap "${@:3}" "$2"
@@ -71,9 +83,13 @@ try()
 	has_new_worker
 	keeper=$(state swap pid)
 	wait_until 10 threads "$worker" 0
+	keeper_kb=$(awk '$1 == "RssAnon:" { print $2 }' "/proc/$keeper/status")
+	queues=("/sys/block/${disk##*/}/mq/"*)
+	ballast_kb=$((4096 + 6144 * ${#queues[@]}))
 	swapon "$disk"
 	wait_until 10 threads "$worker" 1
 	wait_until 10 threads "$keeper" 1
+	wait_until 10 keeper_holds "$ballast_kb" 1000000
 	ooms=$(field oom_kill)
 	mem-hog "$hog_mb" "$passes" >"$work/hog.log" 2>&1 &
 	hog=$!
@@ -98,6 +114,7 @@ try()
 	swapoff "$disk"
 	wait_until 10 threads "$worker" 0
 	wait_until 10 threads "$keeper" 0
+	wait_until 10 keeper_holds -1000 1000
 	detach swap
 }
 
