@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "vblk/mem/memguard.h"
 #include "vblk/util/math.h"
 
 struct memmap {
@@ -12,6 +14,7 @@ struct memmap {
 	unsigned int cnt;
 	void (*release)(void *ctx);
 	void *ctx;
+	const struct memmap_region *by_file; /* NULL: none is */
 	struct memmap_region regions[];
 };
 
@@ -32,6 +35,21 @@ static bool region_is_sane(const struct memmap_region *region)
 {
 	return region->va && region->len_bytes && last_iova(region) >= region->iova &&
 	       region->len_bytes - 1 <= UINTPTR_MAX - (uintptr_t)region->va;
+}
+
+/* Return: 0, @ret_region NULL where there is none; -EINVAL more than one, or without a file. */
+static int find_by_file(const struct memmap_region *regions, unsigned int cnt,
+			const struct memmap_region **ret_region)
+{
+	*ret_region = NULL;
+	for (unsigned int i = 0; i < cnt; i++) {
+		if (!regions[i].by_file)
+			continue;
+		if (*ret_region || regions[i].fd < 0)
+			return -EINVAL;
+		*ret_region = &regions[i];
+	}
+	return 0;
 }
 
 static bool regions_are_sane(const struct memmap_region *sorted, unsigned int cnt)
@@ -63,7 +81,8 @@ int memmap_new(const struct memmap_region *regions, unsigned int cnt, void (*rel
 		memcpy(map->regions, regions, cnt * sizeof(map->regions[0]));
 		qsort(map->regions, cnt, sizeof(map->regions[0]), compare_iova);
 	}
-	if (!regions_are_sane(map->regions, cnt)) {
+	if (!regions_are_sane(map->regions, cnt) ||
+	    find_by_file(map->regions, cnt, &map->by_file) < 0) {
 		free(map);
 		return -EINVAL;
 	}
@@ -122,6 +141,56 @@ void *memmap_translate(const struct memmap *map, uint64_t iova, uint64_t len_byt
 	skip_bytes = iova - region->iova;
 	*ret_len_bytes = MIN(len_bytes, region->len_bytes - skip_bytes);
 	return (char *)region->va + skip_bytes;
+}
+
+bool memmap_is_by_file(const struct memmap *map)
+{
+	return map->by_file;
+}
+
+/* Return: true, and where @va is in the file; false: it is memory. */
+static bool place_in_file(const struct memmap *map, const void *va, size_t len, off_t *ret_at)
+{
+	const struct memmap_region *region = map->by_file;
+	uint64_t skip_bytes;
+
+	if (!region)
+		return false;
+	/* Of an address before the region this is larger than any region there. */
+	skip_bytes = (uintptr_t)va - (uintptr_t)region->va;
+	if (!range_fits(skip_bytes, len, region->len_bytes))
+		return false;
+	*ret_at = (off_t)(region->fd_offset_bytes + skip_bytes);
+	return true;
+}
+
+int memmap_load(const struct memmap *map, void *dst, const void *va, size_t len)
+{
+	off_t at;
+
+	if (!place_in_file(map, va, len, &at)) {
+		memcpy(dst, va, len);
+		return 0;
+	}
+	if (pread(map->by_file->fd, dst, len, at) == (ssize_t)len)
+		return 0;
+	memset(dst, 0, len);
+	memguard_count_hit();
+	return -EIO;
+}
+
+int memmap_store(const struct memmap *map, void *va, const void *src, size_t len)
+{
+	off_t at;
+
+	if (!place_in_file(map, va, len, &at)) {
+		memcpy(va, src, len);
+		return 0;
+	}
+	if (pwrite(map->by_file->fd, src, len, at) == (ssize_t)len)
+		return 0;
+	memguard_count_hit();
+	return -EIO;
 }
 
 const struct memmap_region *memmap_regions(const struct memmap *map, unsigned int *ret_cnt)

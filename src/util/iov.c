@@ -41,16 +41,15 @@ uint64_t iov_remaining_bytes(const struct iov_cursor *cur)
 	return iov_total_bytes(cur->iov, cur->cnt) - cur->skip_bytes;
 }
 
-/* The contiguous bytes at the cursor, at most @want of them; advances. */
-static size_t take(struct iov_cursor *cur, uint64_t want, char **ret_ptr)
+size_t iov_take(struct iov_cursor *cur, uint64_t len, char **ret_ptr)
 {
 	size_t n;
 
 	if (!cur->cnt)
 		return 0;
 	n = cur->iov->iov_len - cur->skip_bytes;
-	if (n > want)
-		n = (size_t)want;
+	if (n > len)
+		n = (size_t)len;
 	*ret_ptr = (char *)cur->iov->iov_base + cur->skip_bytes;
 	cur->skip_bytes += n;
 	settle(cur);
@@ -62,7 +61,7 @@ size_t iov_copy_out(struct iov_cursor *cur, void *dst, size_t len)
 	size_t done = 0, n;
 	char *p;
 
-	while (done < len && (n = take(cur, len - done, &p))) {
+	while (done < len && (n = iov_take(cur, len - done, &p))) {
 		memcpy((char *)dst + done, p, n);
 		done += n;
 	}
@@ -74,7 +73,7 @@ size_t iov_copy_in(struct iov_cursor *cur, const void *src, size_t len)
 	size_t done = 0, n;
 	char *p;
 
-	while (done < len && (n = take(cur, len - done, &p))) {
+	while (done < len && (n = iov_take(cur, len - done, &p))) {
 		memcpy(p, (const char *)src + done, n);
 		done += n;
 	}
@@ -86,7 +85,7 @@ size_t iov_fill(struct iov_cursor *cur, int byte, size_t len)
 	size_t done = 0, n;
 	char *p;
 
-	while (done < len && (n = take(cur, len - done, &p))) {
+	while (done < len && (n = iov_take(cur, len - done, &p))) {
 		memset(p, byte, n);
 		done += n;
 	}
@@ -99,7 +98,7 @@ uint64_t iov_skip(struct iov_cursor *cur, uint64_t len)
 	size_t n;
 	char *p;
 
-	while (done < len && (n = take(cur, len - done, &p)))
+	while (done < len && (n = iov_take(cur, len - done, &p)))
 		done += n;
 	return done;
 }
@@ -112,7 +111,7 @@ int iov_slice(const struct iov_cursor *cur, uint64_t len, struct iovec *ret_iov,
 	char *p;
 
 	while (len) {
-		n = take(&pos, len, &p);
+		n = iov_take(&pos, len, &p);
 		if (!n)
 			return -ERANGE;
 		if (cnt == max)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/memfd.h>
 #include <pthread.h>
 #include <signal.h>
@@ -52,6 +53,83 @@ START_TEST(new_checks_the_regions)
 			 new_cases[_i].result);
 	ck_assert_int_eq(map != NULL, new_cases[_i].result == 0);
 	memmap_unref(map);
+}
+END_TEST
+
+/* Between memory on both sides, in the middle of a file, whose names are no memory. */
+START_TEST(region_by_file_is_loaded_and_stored)
+{
+	struct memmap_region regions[] = {
+		REGION(0, 4096, mem, RW),
+		REGION(4096, 4096, NULL, RW),
+		REGION(8192, 4096, mem + 8192, RW),
+	};
+	char *names = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char byte = 0, bytes[8], before[8] = "left___l", after[8] = "right__r";
+	struct memmap *map;
+	int fd = memfd_create("region", MFD_CLOEXEC);
+
+	ck_assert_int_eq(ftruncate(fd, 12288), 0);
+	ck_assert_int_eq(pwrite(fd, "begin", 5, 4096), 5);
+	ck_assert_int_eq(memmap_new(regions, 1, NULL, NULL, &map), 0);
+	ck_assert(!memmap_is_by_file(map));
+	memmap_unref(map);
+	regions[1].va = names;
+	regions[1].fd = fd;
+	regions[1].fd_offset_bytes = 4096;
+	regions[1].by_file = true;
+	ck_assert_int_eq(memmap_new(regions, 3, NULL, NULL, &map), 0);
+	ck_assert(memmap_is_by_file(map));
+
+	ck_assert_int_eq(memmap_load(map, bytes, names, 5), 0);
+	ck_assert_mem_eq(bytes, "begin", 5);
+	ck_assert_int_eq(memmap_store(map, names + 4095, "e", 1), 0);
+	ck_assert_int_eq(pread(fd, &byte, 1, 8191), 1);
+	ck_assert_int_eq(byte, 'e');
+	ck_assert_int_eq(memmap_store(map, mem + 4088, before, 8), 0);
+	ck_assert_int_eq(memmap_store(map, mem + 8192, after, 8), 0);
+	ck_assert_mem_eq(mem + 4088, before, 8);
+	ck_assert_int_eq(memmap_load(map, bytes, mem + 8192, 8), 0);
+	ck_assert_mem_eq(bytes, after, 8);
+	memmap_unref(map);
+	munmap(names, 4096);
+	close(fd);
+}
+END_TEST
+
+START_TEST(file_that_lacks_bytes_counts_as_memory_that_is_gone)
+{
+	struct memmap_region region = REGION(0, 8192, mem, RW);
+	unsigned int hits = memguard_hits();
+	char bytes[8] = "not zero";
+	struct memmap *map;
+	int fd = memfd_create("region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	ck_assert_int_eq(ftruncate(fd, 4096), 0);
+	ck_assert_int_eq(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW), 0);
+	region.fd = fd;
+	region.by_file = true;
+	ck_assert_int_eq(memmap_new(&region, 1, NULL, NULL, &map), 0);
+	ck_assert_int_eq(memmap_load(map, bytes, mem + 4092, 8), -EIO);
+	ck_assert_mem_eq(bytes, "\0\0\0\0\0\0\0\0", 8);
+	ck_assert_uint_eq(memguard_hits(), hits + 1);
+	ck_assert_int_eq(memmap_store(map, mem + 4092, bytes, 8), -EIO);
+	ck_assert_uint_eq(memguard_hits(), hits + 2);
+	memmap_unref(map);
+	close(fd);
+}
+END_TEST
+
+START_TEST(regions_by_file_are_checked)
+{
+	struct memmap_region regions[] = { REGION(0, 4096, mem, RW), REGION(4096, 4096, mem, RW) };
+	struct memmap *map;
+
+	regions[0].by_file = true;
+	ck_assert_int_eq(memmap_new(regions, 2, NULL, NULL, &map), -EINVAL);
+	regions[0].fd = regions[1].fd = 0;
+	regions[1].by_file = true;
+	ck_assert_int_eq(memmap_new(regions, 2, NULL, NULL, &map), -EINVAL);
 }
 END_TEST
 
@@ -352,6 +430,9 @@ int main(void)
 	suite_add_tcase(s, tc);
 	tcase_add_loop_test(tc, new_checks_the_regions, 0, ARRAY_SIZE(new_cases));
 	tcase_add_test(tc, more_regions_than_the_limit_are_refused);
+	tcase_add_test(tc, region_by_file_is_loaded_and_stored);
+	tcase_add_test(tc, file_that_lacks_bytes_counts_as_memory_that_is_gone);
+	tcase_add_test(tc, regions_by_file_are_checked);
 	tcase_add_loop_test(tc, translate_finds_the_contiguous_part, 0,
 			    ARRAY_SIZE(translate_cases));
 	tcase_add_test(tc, regions_are_listed_in_order);

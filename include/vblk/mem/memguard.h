@@ -29,5 +29,7 @@ void memguard_remove(void *base);
 
 /* How often the calling thread touched guarded memory that was gone. */
 unsigned int memguard_hits(void);
+/* It was found gone by other means than touching it, which counts as much. */
+void memguard_count_hit(void);
 
 #endif

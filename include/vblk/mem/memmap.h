@@ -8,6 +8,7 @@
 #define VBLK_MEM_MEMMAP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "vblk/util/compiler.h"
@@ -23,6 +24,8 @@
  * @pinned: every page exists and may be registered with io_uring as a whole
  * @fd: file behind @va for handing the memory to another process, or -1
  * @fd_offset_bytes: where @va is in @fd
+ * @by_file: @va is a name and no memory; what has it is read and written through @fd, with
+ *           memmap_load() and memmap_store(). One region of a map at most
  */
 struct memmap_region {
 	uint64_t iova;
@@ -32,6 +35,7 @@ struct memmap_region {
 	bool pinned;
 	int fd;
 	uint64_t fd_offset_bytes;
+	bool by_file;
 };
 
 struct memmap;
@@ -44,7 +48,8 @@ struct memmap;
  *           thread drops it; unmaps and closes. NULL for nothing. Not called
  *           when memmap_new() itself fails.
  *
- * Return: 0; -EINVAL regions overlap, wrap, are empty, without @va, or too many; -ENOMEM.
+ * Return: 0; -EINVAL regions overlap, wrap, are empty, without @va, too many, or more than
+ *         one @by_file; -ENOMEM.
  */
 int memmap_new(const struct memmap_region *regions, unsigned int cnt, void (*release)(void *ctx),
 	       void *ctx, struct memmap **ret_map) VBLK_MUST_CHECK;
@@ -65,6 +70,22 @@ void memmap_unref(struct memmap *map);
  */
 void *memmap_translate(const struct memmap *map, uint64_t iova, uint64_t len_bytes,
 		       unsigned int perm, uint64_t *ret_len_bytes);
+
+/* Has it a region whose addresses must not be followed? */
+bool memmap_is_by_file(const struct memmap *map);
+
+/**
+ * memmap_load() - copy out @len bytes at @va, which memmap_translate() has given for as many
+ * memmap_store() - copy them there
+ *
+ * For regions of both kinds. Of one that is by_file it is a system call, which does not wait:
+ * the file is memory.
+ *
+ * Return: 0; -EIO the file does not have them: zeroes were loaded, nothing or part was stored,
+ *         and memguard_hits() has counted it, as where memory of any region is gone.
+ */
+int memmap_load(const struct memmap *map, void *dst, const void *va, size_t len);
+int memmap_store(const struct memmap *map, void *va, const void *src, size_t len) VBLK_MUST_CHECK;
 
 /* The regions, ascending by iova; valid while the caller holds a reference. */
 const struct memmap_region *memmap_regions(const struct memmap *map, unsigned int *ret_cnt);
