@@ -43,12 +43,14 @@ struct blk_slot {
  * @turn_ns: the clock when this turn took its first request; one reading serves them all
  * @unpublished_cnt: pushed since the last vq_publish()
  * @fresh_map: no take() yet since set_map(), so the ring's recovery is not counted
+ * @by_file: the map of requests to come, if one of its regions is by_file, else NULL
  * @idx: of this queue, for probes
  * @own_stats: what is counted into until blk_queue_use_stats()
  */
 struct blk_queue {
 	const struct blk_params *params;
 	struct vq *vq;
+	const struct memmap *by_file;
 	struct bdev_queue *bq;
 	struct blk_slot *slots;
 	struct iovec *iov_store;
@@ -159,6 +161,7 @@ void blk_queue_set_map(struct blk_queue *q, const struct memmap *map)
 {
 	assert(!blk_queue_inflight_cnt(q));
 	vq_set_map(q->vq, map);
+	q->by_file = map && memmap_is_by_file(map) ? map : NULL;
 	bdev_map_changed(q->bq, map);
 	q->fresh_map = true;
 	/* What a stopped ring did not publish is gone with it. */
@@ -187,11 +190,32 @@ static void slot_push(struct blk_slot *slot, uint32_t written_bytes)
 	vq_push(q->vq, slot->head, written_bytes);
 }
 
-/* One byte, stored once; vq_publish() releases it together with the data. */
+/* One byte, stored once; vq_publish() releases it together with the data. False: it was not. */
+static inline bool store_status(struct blk_queue *q, uint8_t *at, uint8_t status)
+{
+	if (VBLK_UNLIKELY(q->by_file))
+		return memmap_store(q->by_file, at, &status, sizeof(status)) == 0;
+	__atomic_store_n(at, status, __ATOMIC_RELAXED);
+	return true;
+}
+
 static void slot_push_status(struct blk_slot *slot, uint8_t status, uint32_t data_bytes)
 {
-	__atomic_store_n(slot->req.status_byte, status, __ATOMIC_RELAXED);
-	slot_push(slot, data_bytes + 1);
+	if (store_status(slot->q, slot->req.status_byte, status))
+		slot_push(slot, data_bytes + 1);
+	else
+		/* Done again: a driver that is shown it would find the status of another one. */
+		vq_abandon(slot->q->vq, slot->head);
+}
+
+static void parse(const struct blk_queue *q, const struct vq_chain *chain, struct iovec *iov,
+		  struct blk_req *ret_req)
+{
+	if (VBLK_UNLIKELY(q->by_file))
+		blk_req_parse_by_file(q->params, q->by_file, iov, chain->readable_cnt,
+				      chain->writable_cnt, ret_req);
+	else
+		blk_req_parse(q->params, iov, chain->readable_cnt, chain->writable_cnt, ret_req);
 }
 
 /*
@@ -327,7 +351,7 @@ static void start_request(struct blk_queue *q, const struct vq_chain *chain)
 	struct stats_queue *stats = q->account.stats;
 	struct blk_req *req = &slot->req;
 
-	blk_req_parse(q->params, slot->iov, chain->readable_cnt, chain->writable_cnt, req);
+	parse(q, chain, slot->iov, req);
 	if (vq_memory_is_gone(q->vq)) {
 		/* Nobody knows what was asked. */
 		vq_abandon(q->vq, chain->head);
@@ -354,15 +378,15 @@ static void refuse_request(struct blk_queue *q, const struct vq_chain *chain)
 {
 	struct blk_req req;
 
-	blk_req_parse(q->params, chain->iov, chain->readable_cnt, chain->writable_cnt, &req);
+	parse(q, chain, chain->iov, &req);
 	stats_add(&q->account.stats->other_requests, 1);
-	q->unpublished_cnt++;
-	if (req.action == BLK_ACTION_DISCARD_CHAIN) {
-		vq_push(q->vq, chain->head, 0);
+	if (req.action != BLK_ACTION_DISCARD_CHAIN &&
+	    !store_status(q, req.status_byte, VIRTIO_BLK_S_IOERR)) {
+		vq_abandon(q->vq, chain->head);
 		return;
 	}
-	__atomic_store_n(req.status_byte, VIRTIO_BLK_S_IOERR, __ATOMIC_RELAXED);
-	vq_push(q->vq, chain->head, 1);
+	q->unpublished_cnt++;
+	vq_push(q->vq, chain->head, req.action != BLK_ACTION_DISCARD_CHAIN);
 }
 
 static void slot_io_ignored(struct bdev_io *io VBLK_UNUSED, int result VBLK_UNUSED)

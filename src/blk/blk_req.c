@@ -13,8 +13,10 @@
 /*
  * One request while it is taken apart. The device-readable side keeps only
  * what follows the header, the device-writable side what precedes the status.
+ * @map: NULL: all buffers are memory
  */
 struct parser {
+	const struct memmap *map;
 	const struct blk_params *params;
 	struct blk_req *req;
 	uint32_t type;
@@ -56,20 +58,50 @@ static bool cut_status(struct parser *p)
 	return true;
 }
 
+static size_t copy_out(const struct parser *p, struct iov_cursor *cur, void *dst, size_t len)
+{
+	size_t done = 0, n;
+	char *va;
+
+	if (!p->map)
+		return iov_copy_out(cur, dst, len);
+	while (done < len && (n = iov_take(cur, len - done, &va))) {
+		/* Who asked for it looks at memguard_hits(). */
+		(void)memmap_load(p->map, (char *)dst + done, va, n);
+		done += n;
+	}
+	return done;
+}
+
+static size_t copy_in(const struct parser *p, struct iov_cursor *cur, const void *src, size_t len)
+{
+	size_t done = 0, n;
+	char *va;
+
+	if (!p->map)
+		return iov_copy_in(cur, src, len);
+	while (done < len && (n = iov_take(cur, len - done, &va))) {
+		if (memmap_store(p->map, va, (const char *)src + done, n) < 0)
+			break;
+		done += n;
+	}
+	return done;
+}
+
 /* Copies the header once, into memory the driver cannot change, and steps behind it. */
 static bool cut_header(struct parser *p)
 {
 	struct virtio_blk_outhdr wire;
 	struct iov_cursor cur;
 
-	if (p->readable_cnt && p->readable[0].iov_len == sizeof(wire)) {
+	if (!p->map && p->readable_cnt && p->readable[0].iov_len == sizeof(wire)) {
 		/* As every known driver has it. */
 		memcpy(&wire, p->readable[0].iov_base, sizeof(wire));
 		p->readable++;
 		p->readable_cnt--;
 	} else {
 		cur = iov_cursor_init(p->readable, p->readable_cnt);
-		if (iov_copy_out(&cur, &wire, sizeof(wire)) != sizeof(wire))
+		if (copy_out(p, &cur, &wire, sizeof(wire)) != sizeof(wire))
 			return false;
 		p->readable += p->readable_cnt - cur.cnt;
 		p->readable_cnt = cur.cnt;
@@ -179,7 +211,7 @@ static void parse_get_id(struct parser *p)
 	reply(p->req, VIRTIO_BLK_S_OK);
 	p->req->is_get_id = true;
 	p->req->written_bytes =
-		(uint32_t)iov_copy_in(&cur, p->params->serial, sizeof(p->params->serial));
+		(uint32_t)copy_in(p, &cur, p->params->serial, sizeof(p->params->serial));
 }
 
 static uint64_t max_range_bytes(const struct bdev_limits *limits, enum bdev_op op)
@@ -240,7 +272,7 @@ static uint8_t read_ranges(struct parser *p, enum bdev_op op)
 	if (p->writable_bytes || !p->readable_bytes || p->readable_bytes > sizeof(wire) ||
 	    p->readable_bytes % sizeof(wire[0]))
 		return VIRTIO_BLK_S_IOERR;
-	iov_copy_out(&cur, wire, (size_t)p->readable_bytes);
+	copy_out(p, &cur, wire, (size_t)p->readable_bytes);
 	cnt = (unsigned int)(p->readable_bytes / sizeof(wire[0]));
 
 	/* All flags before any range: a MUST that a bad range elsewhere does not undo. */
@@ -351,11 +383,13 @@ static inline bool parse_plain(const struct blk_params *params, struct iovec *io
 	return true;
 }
 
-static __attribute__((noinline)) void parse_any(const struct blk_params *params, struct iovec *iov,
+static __attribute__((noinline)) void parse_any(const struct blk_params *params,
+						const struct memmap *map, struct iovec *iov,
 						unsigned int readable_cnt,
 						unsigned int writable_cnt, struct blk_req *ret_req)
 {
 	struct parser p = {
+		.map = map,
 		.params = params,
 		.req = ret_req,
 		.readable = iov,
@@ -382,7 +416,14 @@ void blk_req_parse(const struct blk_params *params, struct iovec *iov, unsigned 
 		   unsigned int writable_cnt, struct blk_req *ret_req)
 {
 	if (!parse_plain(params, iov, readable_cnt, writable_cnt, ret_req))
-		parse_any(params, iov, readable_cnt, writable_cnt, ret_req);
+		parse_any(params, NULL, iov, readable_cnt, writable_cnt, ret_req);
+}
+
+void blk_req_parse_by_file(const struct blk_params *params, const struct memmap *map,
+			   struct iovec *iov, unsigned int readable_cnt, unsigned int writable_cnt,
+			   struct blk_req *ret_req)
+{
+	parse_any(params, map, iov, readable_cnt, writable_cnt, ret_req);
 }
 
 uint8_t blk_status_from_result(int result)

@@ -12,6 +12,9 @@
 #include "vblk/util/le.h"
 #include "vblk/util/math.h"
 
+/* Of an indirect table that is not mapped: those of all requests that we ask drivers for. */
+#define COPY_ENTRIES 128u
+
 /* A descriptor in host byte order, our copy. */
 struct desc {
 	uint64_t addr;
@@ -67,7 +70,8 @@ static bool copy_out(const struct vq *vq, uint64_t iova, void *dst, uint64_t len
 
 		if (!src)
 			return false;
-		memcpy(out, src, part_bytes);
+		if (memmap_load(vq->map, out, src, part_bytes) < 0)
+			return false;
 		out += part_bytes;
 		iova += part_bytes;
 		len -= part_bytes;
@@ -240,6 +244,19 @@ static __attribute__((noinline)) enum vq_fault follow_indirect(struct walk *w,
 	return follow(w, t, 0, NULL);
 }
 
+/* A table in a file is copied first; what does not fit is then loaded entry by entry. */
+static __attribute__((noinline)) enum vq_fault follow_copy(struct walk *w, const struct table *t)
+{
+	struct vring_desc copy[COPY_ENTRIES];
+	struct table copied = *t;
+
+	copied.flat = (const char *)copy;
+	copied.flat_bytes = MIN(t->flat_bytes, sizeof(copy));
+	if (memmap_load(w->vq->map, copy, t->flat, copied.flat_bytes) < 0)
+		return VQ_FAULT_ADDRESS;
+	return follow_indirect(w, &copied);
+}
+
 struct vq_chain vq_walk_chain(const struct walk *w, uint16_t head)
 {
 	return (struct vq_chain){
@@ -303,7 +320,8 @@ static __attribute__((noinline)) enum vq_fault walk_any(const struct vq *vq, uin
 
 	fault = follow(&w, &ring, head, &indirect);
 	if (!fault && indirect.cnt)
-		fault = follow_indirect(&w, &indirect);
+		fault = VBLK_UNLIKELY(vq->by_file) ? follow_copy(&w, &indirect)
+						   : follow_indirect(&w, &indirect);
 	if (fault)
 		return fault;
 	*ret_chain = vq_walk_chain(&w, head);
@@ -331,6 +349,8 @@ enum vq_fault vq_walk_add_table(struct walk *w, uint64_t addr, uint32_t len, uin
 	struct table t;
 	enum vq_fault fault = open_indirect(w->vq, &d, &t);
 
+	if (!fault && w->vq->by_file)
+		t.flat_bytes = 0;
 	/* Entries of no bytes are refused, so there are at most iov_max laps and one. */
 	for (uint32_t i = 0; !fault && i < t.cnt; i++) {
 		struct desc entry;

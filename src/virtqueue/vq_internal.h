@@ -18,6 +18,7 @@ enum vq_head_state {
 /**
  * struct vq - device side of a ring; all indexes run freely and wrap at 2^16
  * @hint: the largest region of @map, where almost every address is; empty without a map
+ * @by_file: @map has a region that is
  * @avail_idx: avail->idx as last loaded; entries before it may be read
  * @last_avail: next entry to take
  * @used_pushed: next used entry to fill
@@ -60,6 +61,7 @@ struct vq {
 	bool abandoned;
 	bool event_idx;
 	bool indirect;
+	bool by_file;
 	bool kicks_suppressed;
 	bool irq_unknown;
 	bool irq_owed;

@@ -77,6 +77,7 @@ static void reset(struct vq *vq)
 		.size_max = vq->size_max,
 		.map = vq->map,
 		.hint = vq->hint,
+		.by_file = vq->by_file,
 		.redo = vq->redo,
 		.pushed = vq->pushed,
 		.state = vq->state,
@@ -149,6 +150,7 @@ void vq_set_map(struct vq *vq, const struct memmap *map)
 
 	vq->map = map;
 	vq->hint = (struct memmap_region){ .fd = -1 };
+	vq->by_file = map && memmap_is_by_file(map);
 	if (!map)
 		return;
 	regions = memmap_regions(map, &cnt);

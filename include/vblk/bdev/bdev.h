@@ -64,7 +64,9 @@ const char *bdev_op_str(enum bdev_op op);
  * @max_seg_bytes:        longest of them, 0 = any
  * @max_ranges:           most ranges of one discard or secure erase, 0 = any
  * @remote:               another process moves the data: it gets the files of the driver's
- *                        memory, better one of ours (UMEM) than the kernel's
+ *                        memory, better one of ours (UMEM) than the kernel's. The backend passes
+ *                        addresses on and follows none: they may be no memory (memmap_region's
+ *                        by_file)
  */
 struct bdev_limits {
 	uint64_t capacity_bytes;
@@ -208,7 +210,8 @@ struct bdev_queue {
  * struct bdev_io - one I/O
  * @slot_idx: the caller's number for it, unique among those in flight
  * @offset_bytes, @len_bytes: multiples of logical_block_bytes; 0 for BDEV_FLUSH
- * @iov: for READ and WRITE, @iov_cnt buffers of @len_bytes in sum; borrowed until done
+ * @iov: for READ and WRITE, @iov_cnt buffers of @len_bytes in sum; borrowed until done. With
+ *        limits.remote these are addresses in the map, and perhaps nothing is there
  * @done: result 0, or -errno: -EIO medium; -ENOSPC; -EROFS; -EOPNOTSUPP; others of the file.
  *        May submit the same io again.
  */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The request core: buffers in, facts out. No ring, no socket, no system call.
+ * The request core: buffers in, facts out. No ring, no socket, and no system call but where
+ * the driver's memory is reached by its file.
  * Requests are read as a byte stream (virtio 1.2 s2.6.4: message framing is the
  * driver's choice), never by counting descriptors.
  * Source: virtio 1.2 s5.2.6 (device operation).
@@ -58,6 +59,14 @@ struct blk_req {
  */
 void blk_req_parse(const struct blk_params *params, struct iovec *iov, unsigned int readable_cnt,
 		   unsigned int writable_cnt, struct blk_req *ret_req);
+
+/*
+ * The same where header, ranges and room for the serial may be in a region of @map that is
+ * by_file. Where that is gone the request is one of zeroes, and memguard_hits() has grown.
+ */
+void blk_req_parse_by_file(const struct blk_params *params, const struct memmap *map,
+			   struct iovec *iov, unsigned int readable_cnt, unsigned int writable_cnt,
+			   struct blk_req *ret_req);
 
 /* VIRTIO_BLK_S_* for a backend's result (0 or -errno). */
 uint8_t blk_status_from_result(int result);

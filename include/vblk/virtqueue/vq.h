@@ -148,7 +148,8 @@ int vq_pop(struct vq *vq, struct iovec *iov, unsigned int iov_max,
  */
 bool vq_memory_is_gone(const struct vq *vq);
 /*
- * Takes a popped request back, not to be pushed: nothing was done for it. It stays
+ * Takes a popped request back, not to be pushed: nothing was done for it, or what was done
+ * cannot be told to the driver and is done again. It stays
  * in the in-flight record for the next vq_start() with recover. The queue is broken.
  */
 void vq_abandon(struct vq *vq, uint16_t head);
