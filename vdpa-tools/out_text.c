@@ -121,6 +121,7 @@ static const char *const fields[] = {
 	"write_through",
 	"clients",
 	"umem",
+	"data_mapped",
 	"rings",
 	"broken",
 	"draining",

@@ -294,6 +294,8 @@ static void add_status(const struct worker *worker, json_t *status)
 	json_object_set_new(status, "features", status_hex(info.features));
 	json_object_set_new(status, "driver_status", json_integer(info.status));
 	json_object_set_new(status, "umem", json_boolean(info.umem));
+	if (worker->params->blk->limits.remote)
+		json_object_set_new(status, "data_mapped", json_boolean(info.data_mapped));
 	if (worker->params->direct)
 		json_object_set_new(status, "rings",
 				    json_string(info.direct ? "server" : "daemon"));

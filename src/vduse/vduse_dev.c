@@ -327,7 +327,7 @@ int vduse_dev_new(const struct vduse_dev_params *params, struct vduse_dev **ret_
 	dev->direct.buf_fd = params->direct_buf_fd;
 	vduse_mem_init(&dev->mem, dev->sys, dev->fd,
 		       vduse_umem_bytes(params->umem, params->blk, params->bounce_bytes),
-		       params->umem_fd);
+		       params->umem_fd, params->blk->limits.remote);
 	r = dev_init(dev, params);
 	if (r < 0) {
 		vduse_dev_free(dev);
@@ -478,6 +478,7 @@ void vduse_dev_info(const struct vduse_dev *dev, struct vduse_dev_info *ret_info
 		.status = dev->status,
 		.features = dev->features,
 		.umem = __atomic_load_n(&dev->mem.umem_registered, __ATOMIC_RELAXED),
+		.data_mapped = vduse_mem_is_mapped(&dev->mem),
 		.broken = dev->broken,
 		.draining = vdev_state(dev->vdev) == VDEV_DRAINING,
 		.direct = dev->direct.on,

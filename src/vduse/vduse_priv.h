@@ -72,26 +72,32 @@ struct vduse_mem {
 	void *umem; /* NULL: not wanted or not to be had */
 	size_t umem_bytes;
 	int umem_fd;
+	bool hides; /* @umem, once in use, is names of what is in @umem_fd: umem_hide() */
 
 	pthread_mutex_t lock;
 	/* Under @lock. */
 	struct memmap *map; /* owned reference, NULL until the first request */
 	/* Under @lock; also loaded (relaxed) by the control thread for display. */
 	bool umem_registered;
+	bool umem_hidden;  /* nothing is there any more */
+	bool map_is_plain; /* all that @map has is mapped here */
 };
 
 /*
  * @umem_bytes: bounce memory of our own to offer to the kernel; 0 = none
  * @umem_fd: borrowed file that holds it; 0 or less = one is made
+ * @hides: it is not to be mapped here once it is in use
  */
 void vduse_mem_init(struct vduse_mem *mem, const struct vduse_sys *sys, int dev_fd,
-		    uint64_t umem_bytes, int umem_fd);
+		    uint64_t umem_bytes, int umem_fd, bool hides);
 /* After the device descriptor was closed, which ends the registration. */
 void vduse_mem_fini(struct vduse_mem *mem);
 /* Any queue thread; an owned reference. Return: 0; -errno. */
 int vduse_mem_get(struct vduse_mem *mem, struct memmap **ret_map) VBLK_MUST_CHECK;
 /* Control thread, vdev STOPPED: the driver's mappings may have changed. */
 void vduse_mem_drop(struct vduse_mem *mem);
+/* Any thread: can this process read the driver's data? */
+bool vduse_mem_is_mapped(const struct vduse_mem *mem);
 
 /* A message whose answer waits for the queues. */
 struct vduse_answer {

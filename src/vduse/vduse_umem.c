@@ -5,6 +5,10 @@
  * register once and for all. UMEM is never needed: what goes wrong with it
  * ends with the plain mapping, except where the kernel's pages would then be
  * out of reach.
+ *
+ * Where another process moves the data (limits.remote) UMEM is mapped only until the kernel has
+ * pinned its pages, for which it wants an address. From then on the addresses are names; headers
+ * and status bytes, which lie between the data, are read and written through the file.
  */
 #include "vduse_priv.h"
 
@@ -87,9 +91,9 @@ static void umem_map(struct vduse_mem *mem, uint64_t bytes, int outliving_fd)
 }
 
 void vduse_mem_init(struct vduse_mem *mem, const struct vduse_sys *sys, int dev_fd,
-		    uint64_t umem_bytes, int umem_fd)
+		    uint64_t umem_bytes, int umem_fd, bool hides)
 {
-	*mem = (struct vduse_mem){ .sys = sys, .dev_fd = dev_fd, .umem_fd = -1 };
+	*mem = (struct vduse_mem){ .sys = sys, .dev_fd = dev_fd, .umem_fd = -1, .hides = hides };
 	(void)pthread_mutex_init(&mem->lock, NULL);
 	if (umem_bytes)
 		umem_map(mem, umem_bytes, umem_fd);
@@ -105,6 +109,22 @@ void vduse_mem_fini(struct vduse_mem *mem)
 		mem->umem = NULL;
 	}
 	(void)pthread_mutex_destroy(&mem->lock);
+}
+
+/*
+ * Its pages are pinned. A reservation takes the place of the mapping, so that its addresses stay
+ * what they are called by and mean nothing else. With a limit on locked memory there may be no
+ * room for both at a time. Nobody follows the addresses from here on, whatever is there.
+ */
+static void umem_hide(struct vduse_mem *mem)
+{
+	bool hidden;
+
+	hidden = mmap(mem->umem, mem->umem_bytes, PROT_NONE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+		      0) != MAP_FAILED ||
+		 !mprotect(mem->umem, mem->umem_bytes, PROT_NONE);
+	__atomic_store_n(&mem->umem_hidden, hidden, __ATOMIC_RELAXED);
 }
 
 static int umem_ioctl(struct vduse_mem *mem, unsigned long request)
@@ -174,6 +194,8 @@ static int umem_register(struct vduse_mem *mem)
 	}
 	if (r < 0)
 		return 0;
+	if (mem->hides)
+		umem_hide(mem);
 	__atomic_store_n(&mem->umem_registered, true, __ATOMIC_RELAXED);
 	return 1;
 }
@@ -193,6 +215,8 @@ static int mem_map(struct vduse_mem *mem)
 	r = umem_register(mem);
 	if (r < 0)
 		return r;
+	bounce.by_file = mem->hides;
+	__atomic_store_n(&mem->map_is_plain, r == 0, __ATOMIC_RELAXED);
 	if (r > 0)
 		return vduse_iotlb_memmap(mem->sys, mem->dev_fd, mem->umem_bytes, &bounce,
 					  &mem->map);
@@ -218,5 +242,12 @@ void vduse_mem_drop(struct vduse_mem *mem)
 	pthread_mutex_lock(&mem->lock);
 	memmap_unref(mem->map);
 	mem->map = NULL;
+	__atomic_store_n(&mem->map_is_plain, false, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&mem->lock);
+}
+
+bool vduse_mem_is_mapped(const struct vduse_mem *mem)
+{
+	return __atomic_load_n(&mem->map_is_plain, __ATOMIC_RELAXED) ||
+	       (mem->umem && !__atomic_load_n(&mem->umem_hidden, __ATOMIC_RELAXED));
 }

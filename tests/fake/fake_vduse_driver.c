@@ -104,7 +104,7 @@ void fake_vduse_bounce_move(struct fake_vduse *k, bool to_umem)
 
 	for (i = 0; i < k->queue_cnt; i++) {
 		struct ring *r = k->queues[i].ring;
-		void *umem = (void *)(uintptr_t)k->umem_uaddr;
+		void *umem = k->umem_pages;
 
 		if (!r)
 			continue;

@@ -56,6 +56,7 @@ struct fake_vduse {
 	bool bounce_mapped;
 	bool cap_umem;
 	uint64_t umem_uaddr; /* 0 = none */
+	void *umem_pages;    /* as the kernel has them pinned, whatever becomes of the address */
 	bool umem_foreign;
 	uint8_t ring_perm;
 	uint8_t config[72];

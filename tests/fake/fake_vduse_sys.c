@@ -268,8 +268,20 @@ static int reg_umem(struct fake_vduse *k, const struct vduse_iova_umem *arg)
 	    arg->uaddr % 4096)
 		return -EINVAL;
 	k->umem_uaddr = arg->uaddr;
+	k->umem_pages = mremap((void *)(uintptr_t)arg->uaddr, 0, arg->size, MREMAP_MAYMOVE);
+	fake_vduse_need(k->umem_pages != MAP_FAILED, "cannot pin the registered memory");
 	fake_vduse_bounce_move(k, true);
 	return 0;
+}
+
+static void umem_forget(struct fake_vduse *k)
+{
+	if (k->umem_uaddr) {
+		fake_vduse_bounce_move(k, false);
+		munmap(k->umem_pages, FAKE_VDUSE_BOUNCE_BYTES);
+	}
+	k->umem_uaddr = 0;
+	k->umem_foreign = false;
 }
 
 static int dereg_umem(struct fake_vduse *k, const struct vduse_iova_umem *arg)
@@ -278,10 +290,7 @@ static int dereg_umem(struct fake_vduse *k, const struct vduse_iova_umem *arg)
 		return -ENOENT;
 	if (arg->iova || arg->size != FAKE_VDUSE_BOUNCE_BYTES)
 		return -EINVAL;
-	if (k->umem_uaddr)
-		fake_vduse_bounce_move(k, false);
-	k->umem_uaddr = 0;
-	k->umem_foreign = false;
+	umem_forget(k);
 	return 0;
 }
 
@@ -397,10 +406,7 @@ static void sys_close(void *ctx, int fd)
 	if (fd == k->event_fd) {
 		fake_vduse_need(k->connected, "node closed twice");
 		k->connected = false;
-		if (k->umem_uaddr)
-			fake_vduse_bounce_move(k, false);
-		k->umem_uaddr = 0;
-		k->umem_foreign = false;
+		umem_forget(k);
 		for (i = 0; i < k->msg_cnt; i++)
 			if (k->msgs[i].state == MSG_READ)
 				k->msgs[i].state = MSG_QUEUED;

@@ -65,6 +65,7 @@ check_nothing_left
 
 attach_direct
 grep -q 'vduse-domain' "/proc/$server_pid/maps" || fail "the server lacks the driver's memory"
+check_data_is_not_mapped
 before=$(served_by_worker)
 fill "$disk" 4M $((32 << 20))
 sync

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a VDUSE device to another program's disk: pages with data are taken away from this process
- * before a request with them is shown to it, so that looking at one byte of them ends the test.
+ * From a VDUSE device to another program's disk. Of memory of our own nothing at all is mapped
+ * while it serves. Of the kernel's, pages with data are taken away from this process before a
+ * request with them is shown to it, so that looking at one byte of them ends the test.
  */
 #include "run_suite.h"
 #include "vblk/bdev/bdev.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +36,7 @@ static struct {
 	struct vduse_sys sys;
 	const struct vduse_sys *fake_sys;
 	uint8_t *bounce;
+	bool umem;
 } fx;
 
 static int spy_mmap(void *ctx, size_t len, int prot, int fd, off_t offset, void **ret_va)
@@ -70,6 +73,7 @@ static void open_backend(void)
 static void start(bool umem)
 {
 	memset(&fx, 0, sizeof(fx));
+	fx.umem = umem;
 	open_backend();
 	fx.rig = rig_new(1);
 	fx.fake_sys = fake_vduse_sys(fx.rig->k);
@@ -93,11 +97,43 @@ static void stop(void)
 	rmdir(fx.dir);
 }
 
+/* The kernel is asked, which does not fault. */
+static bool is_readable(int pipe_fd, const uint8_t *page)
+{
+	ssize_t n = write(pipe_fd, page, 1);
+
+	ck_assert(n == 1 || (n < 0 && errno == EFAULT));
+	return n == 1;
+}
+
+static void check_nothing_is_mapped(void)
+{
+	int fds[2];
+
+	ck_assert_int_eq(pipe(fds), 0);
+	for (size_t at = 0; at < FAKE_VDUSE_BOUNCE_BYTES; at += 4096)
+		ck_assert(!is_readable(fds[1], fx.bounce + at));
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static bool data_is_mapped(void)
+{
+	struct vduse_dev_info info;
+
+	vduse_dev_info(fx.rig->dev, &info);
+	return info.data_mapped;
+}
+
 static void take_away(const struct ring_blk_req *req)
 {
 	struct ring *r = fake_vduse_ring(fx.rig->k, 0);
 
 	ck_assert_ptr_nonnull(fx.bounce);
+	if (fx.umem) {
+		check_nothing_is_mapped();
+		return;
+	}
 	for (unsigned int i = 0; i < req->seg_cnt; i++) {
 		uint64_t at = ring_iova(r, req->data[i]);
 
@@ -140,16 +176,11 @@ static void check_bytes(const uint8_t *bytes, uint8_t want, uint32_t cnt)
 		ck_assert_uint_eq(bytes[i], want);
 }
 
-START_TEST(data_pages_are_never_looked_at)
+static void write_and_read(bool indirect)
 {
-	bool umem = _i & 1, indirect = _i & 2;
 	static uint8_t disk[REQ_BYTES];
 	struct ring_blk_req req;
 
-	start(umem);
-	/* The first request makes the bounce area appear, and our memory in its place. */
-	rig_check_io(fx.rig, 0);
-	ck_assert(fake_vduse_has_umem(fx.rig->k) == umem);
 	for (unsigned int n = 0; n < REQUESTS; n++) {
 		uint8_t fill = (uint8_t)(0x10 * (n + 1)), *at = disk;
 
@@ -163,6 +194,35 @@ START_TEST(data_pages_are_never_looked_at)
 		for (unsigned int i = 0; i < SEGS; i++)
 			check_bytes(req.data[i], (uint8_t)(fill + i), seg_bytes[i]);
 	}
+}
+
+START_TEST(data_pages_are_never_looked_at)
+{
+	bool umem = _i & 1, indirect = _i & 2;
+
+	start(umem);
+	/* The first request makes the bounce area appear, and our memory in its place. */
+	rig_check_io(fx.rig, 0);
+	ck_assert(fake_vduse_has_umem(fx.rig->k) == umem);
+	ck_assert(data_is_mapped() == !umem);
+	write_and_read(indirect);
+	/* The next driver finds the memory registered. */
+	ck_assert_int_eq(rig_reset(fx.rig), VDUSE_REQ_RESULT_OK);
+	rig_probe(fx.rig, RIG_QUEUE_SIZE, 1);
+	rig_check_io(fx.rig, 0);
+	write_and_read(indirect);
+	ck_assert(data_is_mapped() == !umem);
+	stop();
+}
+END_TEST
+
+START_TEST(memory_is_mapped_where_it_is_the_kernels)
+{
+	start(true);
+	ck_assert(data_is_mapped());
+	fake_vduse_no_umem(fx.rig->k);
+	rig_check_io(fx.rig, 0);
+	ck_assert(data_is_mapped());
 	stop();
 }
 END_TEST
@@ -173,6 +233,7 @@ int main(void)
 	TCase *tc = tcase_create("bridge");
 
 	tcase_add_loop_test(tc, data_pages_are_never_looked_at, 0, 4);
+	tcase_add_test(tc, memory_is_mapped_where_it_is_the_kernels);
 	suite_add_tcase(s, tc);
 	return run_suite(s);
 }

@@ -195,6 +195,7 @@ void vduse_dev_handle_deadline(struct vduse_dev *dev);
  * @status: virtio device status bits the driver set last
  * @features: negotiated, 0 before FEATURES_OK
  * @umem: bounce memory is ours
+ * @data_mapped: this process can read the driver's data; false only with limits.remote
  * @recovered: requests taken over from a predecessor
  * @direct: the server works on the driver's rings
  */
@@ -202,6 +203,7 @@ struct vduse_dev_info {
 	uint8_t status;
 	uint64_t features;
 	bool umem;
+	bool data_mapped;
 	bool broken;
 	bool draining;
 	unsigned int recovered;
