@@ -49,17 +49,21 @@ uint64_t vduse_umem_bytes(enum vduse_umem umem, const struct blk_params *blk, ui
 	return 0;
 }
 
-/* A shared file, so that a fork() does not part us from the pages the kernel pinned. */
+/*
+ * A shared file, so that a fork() does not part us from the pages the kernel pinned. Whoever is
+ * given it cannot change its size: what is read, or mapped, is there.
+ */
 int vduse_umem_new(uint64_t bytes, int *ret_fd)
 {
 	int fd, r;
 
 	if (!bytes || bytes > SIZE_MAX / 2)
 		return -EINVAL;
-	fd = memfd_create("vblk-umem", MFD_CLOEXEC);
+	fd = memfd_create("vblk-umem", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return -errno;
-	if (fallocate(fd, 0, 0, (off_t)bytes) < 0) {
+	if (fallocate(fd, 0, 0, (off_t)bytes) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
 		r = -errno;
 		(void)close(fd);
 		return r;

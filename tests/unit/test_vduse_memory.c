@@ -68,6 +68,9 @@ START_TEST(umem_in_a_file_that_outlives_the_device)
 	ck_assert_int_eq(vduse_umem_new(FAKE_VDUSE_BOUNCE_BYTES, &rig->umem_fd), 0);
 	int fd = rig->umem_fd;
 
+	ck_assert_int_lt(ftruncate(fd, 4096), 0);
+	ck_assert_int_lt(ftruncate(fd, 2 * FAKE_VDUSE_BOUNCE_BYTES), 0);
+
 	ck_assert_int_eq(rig_start(rig), 0);
 	rig_probe(rig, RIG_QUEUE_SIZE, 2);
 	rig_check_io(rig, 0);
