@@ -79,7 +79,7 @@ struct vduse_mem {
 	struct memmap *map; /* owned reference, NULL until the first request */
 	/* Under @lock; also loaded (relaxed) by the control thread for display. */
 	bool umem_registered;
-	bool umem_hidden;  /* nothing is there any more */
+	bool umem_hidden;  /* it cannot be read here */
 	bool map_is_plain; /* all that @map has is mapped here */
 };
 

@@ -6,9 +6,10 @@
  * ends with the plain mapping, except where the kernel's pages would then be
  * out of reach.
  *
- * Where another process moves the data (limits.remote) UMEM is mapped only until the kernel has
- * pinned its pages, for which it wants an address. From then on the addresses are names; headers
- * and status bytes, which lie between the data, are read and written through the file.
+ * Where another process moves the data (limits.remote) UMEM can be read here only for the moment
+ * in which the kernel pins its pages, for which it wants an address. From then on the addresses are
+ * names; headers and status bytes, which lie between the data, are read and written through the
+ * file.
  */
 #include "vduse_priv.h"
 
@@ -72,6 +73,13 @@ int vduse_umem_new(uint64_t bytes, int *ret_fd)
 	return 0;
 }
 
+static void umem_protect(struct vduse_mem *mem, int prot)
+{
+	bool done = mprotect(mem->umem, mem->umem_bytes, prot) == 0;
+
+	__atomic_store_n(&mem->umem_hidden, done && prot == PROT_NONE, __ATOMIC_RELAXED);
+}
+
 static void umem_map(struct vduse_mem *mem, uint64_t bytes, int outliving_fd)
 {
 	void *va;
@@ -92,6 +100,10 @@ static void umem_map(struct vduse_mem *mem, uint64_t bytes, int outliving_fd)
 	mem->umem = va;
 	mem->umem_bytes = bytes;
 	mem->umem_fd = fd;
+	/* A predecessor may have left data there. The pages stay where the kernel finds them
+	 * quickly. */
+	if (mem->hides)
+		umem_protect(mem, PROT_NONE);
 }
 
 void vduse_mem_init(struct vduse_mem *mem, const struct vduse_sys *sys, int dev_fd,
@@ -122,13 +134,11 @@ void vduse_mem_fini(struct vduse_mem *mem)
  */
 static void umem_hide(struct vduse_mem *mem)
 {
-	bool hidden;
-
-	hidden = mmap(mem->umem, mem->umem_bytes, PROT_NONE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-		      0) != MAP_FAILED ||
-		 !mprotect(mem->umem, mem->umem_bytes, PROT_NONE);
-	__atomic_store_n(&mem->umem_hidden, hidden, __ATOMIC_RELAXED);
+	if (mmap(mem->umem, mem->umem_bytes, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		umem_protect(mem, PROT_NONE);
+	else
+		__atomic_store_n(&mem->umem_hidden, true, __ATOMIC_RELAXED);
 }
 
 static int umem_ioctl(struct vduse_mem *mem, unsigned long request)
@@ -165,6 +175,24 @@ static int bounce_is_in_use(struct vduse_mem *mem)
 	return r > 0 ? bytes == mem->umem_bytes : r;
 }
 
+/* Return: 0; -EEXIST the memory of somebody else is there, and stays; other -errno. */
+static int umem_offer(struct vduse_mem *mem)
+{
+	int r = umem_ioctl(mem, VDUSE_IOTLB_REG_UMEM);
+
+	if (r != -EEXIST)
+		return r;
+	/*
+	 * A predecessor that shared this open file registered its own. The
+	 * kernel copies back what is in use, so nothing gets lost; while it
+	 * stands, the kernel's pages raise SIGBUS.
+	 */
+	if (umem_ioctl(mem, VDUSE_IOTLB_DEREG_UMEM) < 0)
+		return -EEXIST;
+	r = umem_ioctl(mem, VDUSE_IOTLB_REG_UMEM);
+	return r == -EEXIST ? -EBUSY : r;
+}
+
 /*
  * Returns 1 when requests are in our memory from now on, 0 when they stay in
  * the kernel's or the driver's, -EEXIST when they are in memory of somebody else,
@@ -185,21 +213,15 @@ static int umem_register(struct vduse_mem *mem)
 		return r;
 	if (r <= 0)
 		return 0;
-	r = umem_ioctl(mem, VDUSE_IOTLB_REG_UMEM);
-	if (r == -EEXIST) {
-		/*
-		 * A predecessor that shared this open file registered its own. The
-		 * kernel copies back what is in use, so nothing gets lost; while it
-		 * stands, the kernel's pages raise SIGBUS.
-		 */
-		if (umem_ioctl(mem, VDUSE_IOTLB_DEREG_UMEM) < 0)
-			return -EEXIST;
-		r = umem_ioctl(mem, VDUSE_IOTLB_REG_UMEM);
-	}
-	if (r < 0)
-		return 0;
 	if (mem->hides)
+		umem_protect(mem, PROT_READ | PROT_WRITE);
+	r = umem_offer(mem);
+	if (mem->hides && r == 0)
 		umem_hide(mem);
+	else if (mem->hides)
+		umem_protect(mem, PROT_NONE);
+	if (r < 0)
+		return r == -EEXIST ? r : 0;
 	__atomic_store_n(&mem->umem_registered, true, __ATOMIC_RELAXED);
 	return 1;
 }
