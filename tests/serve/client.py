@@ -11,8 +11,11 @@ usage: client.py SOCKET info                 the configuration as JSON
               random writes and reads of an empty disk, checked, and all of it read back at the
               end or after SIGTERM; queues=N count=N depth=N seed=N;
               reconnect=1: when the server goes, come back with what was in flight
+              sparing=1: kick only when the server asks for it
        client.py SOCKET hold                 a client until the end of standard input; prints
               "connected", and "capacity N" now and whenever the server says so
+       client.py SOCKET spin WORKER_PID      two queues: while requests come it asks for no kicks,
+              and when none come it sleeps after a second
        client.py SOCKET hostile              misbehaves in every way it knows, and is served
               after each of them
 
@@ -49,10 +52,11 @@ class Verify:
         self.client = vhu.Client(path, int(options.get("queues", 1)))
         self.depth = int(options.get("depth", 16))
         self.reconnect = bool(int(options.get("reconnect", 0)))
+        self.sparing = bool(int(options.get("sparing", 0)))
         self.random = random.Random(int(options.get("seed", 1)))
         self.left = int(options.get("count", 1 << 62))
         self.model, self.locked, self.what = {}, set(), {}
-        self.done = self.reconnects = 0
+        self.done = self.kicks = self.reconnects = 0
 
     def submit(self, queue):
         block = self.random.randrange(self.blocks)
@@ -89,7 +93,9 @@ class Verify:
         for queue in self.client.queues:
             while self.left > 0 and len(queue.busy) < self.depth and queue.free:
                 self.submit(queue)
-            queue.notify()
+            if not self.sparing or queue.kick_is_wanted():
+                queue.notify()
+                self.kicks += 1
         self.client.wait()
         for queue in self.client.queues:
             for req, status, data in queue.reap():
@@ -111,7 +117,7 @@ class Verify:
                 self.client.close()
                 self.come_back()
         self.read_back()
-        print(f"verified {self.done} requests, {self.reconnects} reconnects")
+        print(f"verified {self.done} requests, {self.kicks} kicks, {self.reconnects} reconnects")
 
     def read_back(self):
         for block, wrote in self.model.items():
@@ -172,6 +178,50 @@ def hold(path):
             fail("the server is gone")
         if client.backend in ready:
             client.handle_backend()
+    client.close()
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def reads(client, count):
+    """One after the other on all queues in turn. Returns how many needed no kick."""
+    unasked = 0
+    for _ in range(count):
+        for queue in client.queues:
+            queue.submit(vhu.T_IN, 0, length=4096)
+            if queue.kick_is_wanted():
+                queue.notify()
+            else:
+                unasked += 1
+            while not (done := queue.reap()):
+                client.wait()
+            expect(done[0][1], "a read")
+    return unasked
+
+
+def spin(path, worker_pid):
+    client = vhu.Client(path, queues=2)
+    client.open()
+    for _ in range(2):
+        begun = time.monotonic()
+        unasked = reads(client, 200)
+        if unasked < 360:
+            fail(f"{400 - unasked} of 400 requests needed a kick: it does not spin")
+        while not all(queue.kick_is_wanted() for queue in client.queues):
+            if time.monotonic() > begun + 30:
+                fail("it spins and spins")
+            time.sleep(0.02)
+        if time.monotonic() < begun + 1:
+            fail("it spun for less than a second")
+        used = cpu_seconds(worker_pid)
+        time.sleep(1)
+        used = cpu_seconds(worker_pid) - used
+        if used > 0.1:
+            fail(f"an idle server took {used} s of CPU in a second")
     client.close()
 
 
@@ -296,6 +346,8 @@ def main(argv):
         print(data.rstrip(bytes(1)).decode())
     elif command == "verify":
         Verify(path, dict(arg.split("=") for arg in args)).run()
+    elif command == "spin":
+        spin(path, int(args[0]))
     elif command == "hold":
         hold(path)
     elif command == "hostile":

@@ -13,6 +13,7 @@ import os
 import select
 import socket
 import struct
+import threading
 import time
 
 GET_FEATURES, SET_FEATURES, SET_OWNER = 1, 2, 3
@@ -58,6 +59,7 @@ class Queue:
         self.busy = {}
         self.free = list(range(size // 3))
         self.kick, self.call = os.eventfd(0, os.EFD_NONBLOCK), os.eventfd(0, os.EFD_NONBLOCK)
+        self.barrier = threading.Lock()  # to take it orders our stores before our loads
 
     def desc(self):
         return self.ring
@@ -98,6 +100,11 @@ class Queue:
 
     def notify(self):
         os.eventfd_write(self.kick, 1)
+
+    def kick_is_wanted(self):
+        """The server asks for it, having seen what is in the ring or going to look (s2.7.10)."""
+        with self.barrier:
+            return not self.client.words[self.used() // 2] & 1
 
     def reap(self):
         """Requests that have ended: (request, status, data)."""
