@@ -371,6 +371,132 @@ START_TEST(driver_without_flush_gets_durable_writes)
 }
 END_TEST
 
+/* ---- secure erase ---- */
+
+#define ERASE_AT  offsetof(struct virtio_blk_config, max_secure_erase_sectors)
+#define ERASE_MAX 64u
+
+/* A disk of 4k blocks, of which so many sectors can be erased at once. */
+static void start_erasable(uint64_t max_sectors)
+{
+	struct bdev_limits limits = fake_bdev_default_limits();
+
+	fx_server_stop();
+	limits.logical_block_bytes = 4096;
+	limits.discard_align_bytes = 8192;
+	limits.max_secure_erase_bytes = max_sectors * 512;
+	blk_params_init(&fx.blk, &limits, QUEUES, RING_SIZE, "serial");
+	fx_server_start();
+	fx_connect();
+}
+
+START_TEST(erase_is_offered_where_the_disk_can)
+{
+	const uint32_t told[2][3] = { { 0 }, { ERASE_MAX, BLK_RANGES_MAX, 16 } };
+	uint64_t bit = BIT64(VIRTIO_BLK_F_SECURE_ERASE);
+	struct vhu_config config;
+	uint32_t fields[3];
+
+	start_erasable(_i * ERASE_MAX);
+	ck_assert_uint_eq(fx_ask_u64(VHU_GET_FEATURES) & bit, _i ? bit : 0);
+	fx_negotiate(FEATURES_USUAL, PROTOCOL_USUAL);
+	ck_assert_uint_eq(fx_tell_u64(VHU_SET_FEATURES, FEATURES_USUAL | bit), _i ? 0 : EINVAL);
+	config = fx_get_config(ERASE_AT, sizeof(fields));
+	memcpy(fields, config.data, sizeof(fields));
+	for (unsigned int i = 0; i < 3; i++)
+		ck_assert_uint_eq(le32toh(fields[i]), told[_i][i]);
+}
+END_TEST
+
+static const struct {
+	const char *what;
+	struct {
+		uint64_t sector;
+		uint32_t sectors, flags;
+	} ranges[2];
+	unsigned int range_cnt, odd_bytes;
+	uint8_t status;
+} erase_cases[] = {
+	{ "one block", { { 8, 8, 0 } }, 1, 0, VIRTIO_BLK_S_OK },
+	{ "the longest", { { 8, ERASE_MAX, 0 } }, 1, 0, VIRTIO_BLK_S_OK },
+	{ "the last", { { 2040, 8, 0 } }, 1, 0, VIRTIO_BLK_S_OK },
+	{ "two", { { 8, 8, 0 }, { 1024, 16, 0 } }, 2, 0, VIRTIO_BLK_S_OK },
+	{ "longer than it can be", { { 8, ERASE_MAX + 8, 0 } }, 1, 0, VIRTIO_BLK_S_IOERR },
+	{ "beyond the end", { { 2040, 16, 0 } }, 1, 0, VIRTIO_BLK_S_IOERR },
+	{ "beside a block", { { 4, 8, 0 } }, 1, 0, VIRTIO_BLK_S_IOERR },
+	{ "part of a block", { { 8, 4, 0 } }, 1, 0, VIRTIO_BLK_S_IOERR },
+	{ "unmap", { { 8, 8, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP } }, 1, 0, VIRTIO_BLK_S_UNSUPP },
+	{ "flag that is none", { { 8, 8, 2 } }, 1, 0, VIRTIO_BLK_S_UNSUPP },
+	{ "wrong behind right", { { 8, 8, 0 }, { 4, 8, 0 } }, 2, 0, VIRTIO_BLK_S_IOERR },
+	{ "half a range", { { 8, 8, 0 } }, 1, 8, VIRTIO_BLK_S_IOERR },
+};
+
+static uint8_t erase(unsigned int n)
+{
+	struct ring_blk_spec spec = {
+		.type = VIRTIO_BLK_T_SECURE_ERASE,
+		.from_driver = true,
+		.seg_cnt = 1,
+		.seg_bytes = { erase_cases[n].range_cnt * 16 + erase_cases[n].odd_bytes },
+	};
+	struct ring_blk_req req;
+	uint8_t status;
+
+	ring_blk_build(fx.rings[0], &spec, &req);
+	for (unsigned int i = 0; i < erase_cases[n].range_cnt; i++) {
+		struct virtio_blk_discard_write_zeroes range = {
+			.sector = htole64(erase_cases[n].ranges[i].sector),
+			.num_sectors = htole32(erase_cases[n].ranges[i].sectors),
+			.flags = htole32(erase_cases[n].ranges[i].flags),
+		};
+
+		memcpy(req.data[0] + i * sizeof(range), &range, sizeof(range));
+	}
+	ring_publish(fx.rings[0], req.head);
+	fx_kick(0);
+	status = fx_wait_status(0, &req);
+	ring_blk_put(fx.rings[0], &req);
+	return status;
+}
+
+static bool is_to_be_erased(unsigned int n, uint64_t sector)
+{
+	for (unsigned int i = 0; i < erase_cases[n].range_cnt; i++)
+		if (sector - erase_cases[n].ranges[i].sector < erase_cases[n].ranges[i].sectors)
+			return erase_cases[n].status == VIRTIO_BLK_S_OK;
+	return false;
+}
+
+START_TEST(erase_meets_its_sectors_alone)
+{
+	bool is_ok = erase_cases[_i].status == VIRTIO_BLK_S_OK;
+	const uint8_t *content = fake_bdev_content(fx.fake);
+
+	start_erasable(ERASE_MAX);
+	memset(fake_bdev_content(fx.fake), 0x11, 1 << 20);
+	fx_negotiate(FEATURES_USUAL | BIT64(VIRTIO_BLK_F_SECURE_ERASE), PROTOCOL_USUAL);
+	ck_assert_uint_eq(fx_set_memory(), 0);
+	fx_ring_start(0);
+	ck_assert_msg(erase(_i) == erase_cases[_i].status, "%s", erase_cases[_i].what);
+	ck_assert_uint_eq(fake_bdev_submitted_cnt(fx.fake), is_ok ? erase_cases[_i].range_cnt : 0);
+	for (unsigned int i = 0; i < fake_bdev_submitted_cnt(fx.fake); i++)
+		ck_assert_int_eq(fake_bdev_record(fx.fake, i).op, BDEV_SECURE_ERASE);
+	for (uint64_t s = 0; s < (1 << 20) / 512; s++)
+		ck_assert_uint_eq(content[s * 512], is_to_be_erased(_i, s) ? 0xdd : 0x11);
+}
+END_TEST
+
+START_TEST(erase_of_a_disk_that_cannot_is_refused)
+{
+	start_erasable(0);
+	fx_negotiate(FEATURES_USUAL, PROTOCOL_USUAL);
+	ck_assert_uint_eq(fx_set_memory(), 0);
+	fx_ring_start(0);
+	ck_assert_uint_eq(erase(0), VIRTIO_BLK_S_UNSUPP);
+	ck_assert_uint_eq(fake_bdev_submitted_cnt(fx.fake), 0);
+}
+END_TEST
+
 static int give_backend_socket(void)
 {
 	struct vhu_msg msg;
@@ -543,6 +669,9 @@ int main(void)
 	tcase_add_test(tc, configuration_is_read_in_parts);
 	tcase_add_test(tc, cache_is_switched_while_it_works);
 	tcase_add_test(tc, driver_without_flush_gets_durable_writes);
+	tcase_add_loop_test(tc, erase_is_offered_where_the_disk_can, 0, 2);
+	tcase_add_loop_test(tc, erase_meets_its_sectors_alone, 0, ARRAY_SIZE(erase_cases));
+	tcase_add_test(tc, erase_of_a_disk_that_cannot_is_refused);
 	tcase_add_test(tc, size_is_told_when_queues_run);
 	tcase_add_test(tc, size_is_told_again_when_the_client_has_room_for_it);
 	tcase_add_test(tc, next_client_is_served_when_the_last_ones_requests_have_ended);

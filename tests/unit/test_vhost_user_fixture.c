@@ -454,7 +454,7 @@ void fx_kick(unsigned int idx)
 	ck_assert_int_eq(write(fx.kick_fd[idx], &one, sizeof(one)), sizeof(one));
 }
 
-void fx_wait_done(unsigned int idx, const struct ring_blk_req *req)
+uint8_t fx_wait_status(unsigned int idx, const struct ring_blk_req *req)
 {
 	struct pollfd pfd = { .fd = fx.call_fd[idx], .events = POLLIN };
 	uint64_t cnt;
@@ -466,7 +466,12 @@ void fx_wait_done(unsigned int idx, const struct ring_blk_req *req)
 		ck_assert_msg(poll(&pfd, 1, PATIENCE_MS) == 1, "no interrupt");
 		ck_assert_int_eq(read(fx.call_fd[idx], &cnt, sizeof(cnt)), sizeof(cnt));
 	}
-	ck_assert_uint_eq(*req->status, VIRTIO_BLK_S_OK);
+	return *req->status;
+}
+
+void fx_wait_done(unsigned int idx, const struct ring_blk_req *req)
+{
+	ck_assert_uint_eq(fx_wait_status(idx, req), VIRTIO_BLK_S_OK);
 }
 
 void fx_check_works(unsigned int idx)

@@ -104,7 +104,9 @@ void fx_run(void);
 
 struct ring_blk_req fx_submit(unsigned int idx, uint32_t type, uint64_t sector);
 void fx_kick(unsigned int idx);
-/* Waits for the interrupt, unless it is done already. */
+/* Waits for the interrupt, unless it is done already. Return: VIRTIO_BLK_S_* */
+uint8_t fx_wait_status(unsigned int idx, const struct ring_blk_req *req);
+/* The same, of a request that succeeds. */
 void fx_wait_done(unsigned int idx, const struct ring_blk_req *req);
 /* Reads from the disk and finds it working. */
 void fx_check_works(unsigned int idx);
