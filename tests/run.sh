@@ -466,7 +466,7 @@ suite_serve()
 	local name names=()
 
 	need_build_packages
-	need_packages python3 jq util-linux e2fsprogs fio
+	need_packages python3 jq util-linux e2fsprogs fio systemd
 	built release vblkd vblkctl || return
 	while IFS= read -r name; do
 		! wanted "$name" || names+=("$name")
