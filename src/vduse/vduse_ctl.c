@@ -31,12 +31,15 @@
 
 /*
  * Never offered, whatever the core can do: CONFIG_WCE is refused by the
- * kernel, packed rings and IN_ORDER cannot be recovered from our record, the
- * others have no meaning or no support over VDUSE.
+ * kernel, packed rings and IN_ORDER cannot be recovered from our record, Linux
+ * (virtio_blk.c, virtblk_add_req()) gives the ranges of SECURE_ERASE as memory
+ * for us to write to, which has nothing in it here, the others have no meaning or
+ * no support over VDUSE.
  */
-#define FEATURES_NEVER                                                                             \
-	(BIT64(VIRTIO_BLK_F_CONFIG_WCE) | BIT64(VIRTIO_F_NOTIFY_ON_EMPTY) |                        \
-	 BIT64(VIRTIO_F_RING_PACKED) | BIT64(VIRTIO_F_IN_ORDER) | BIT64(VIRTIO_F_ORDER_PLATFORM) | \
+#define FEATURES_NEVER                                                       \
+	(BIT64(VIRTIO_BLK_F_CONFIG_WCE) | BIT64(VIRTIO_BLK_F_SECURE_ERASE) | \
+	 BIT64(VIRTIO_F_NOTIFY_ON_EMPTY) | BIT64(VIRTIO_F_RING_PACKED) |     \
+	 BIT64(VIRTIO_F_IN_ORDER) | BIT64(VIRTIO_F_ORDER_PLATFORM) |         \
 	 BIT64(VIRTIO_F_NOTIFICATION_DATA) | BIT64(VIRTIO_F_RING_RESET))
 
 uint64_t vduse_features(const struct blk_params *blk)

@@ -145,7 +145,7 @@ START_TEST(create_sends_exactly_this)
 	params_init(&blk);
 	memset(&config, 0, sizeof(config));
 	blk_config_fill(&blk, &config);
-	features = blk.features | BIT64(32) | BIT64(33);
+	features = (blk.features & ~BIT64(VIRTIO_BLK_F_SECURE_ERASE)) | BIT64(32) | BIT64(33);
 	memcpy(want + 256, &vendor, 4);
 	memcpy(want + 260, &device, 4);
 	memcpy(want + 264, &features, 8);
@@ -184,7 +184,9 @@ START_TEST(features_that_hurt_are_never_offered)
 {
 	struct blk_params blk = { .features = UINT64_MAX };
 	uint64_t features = vduse_features(&blk);
-	static const unsigned int never[] = { VIRTIO_BLK_F_CONFIG_WCE, 24, 34, 35, 36, 38, 40 };
+	static const unsigned int never[] = {
+		VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_SECURE_ERASE, 24, 34, 35, 36, 38, 40
+	};
 	unsigned int i;
 
 	for (i = 0; i < sizeof(never) / sizeof(never[0]); i++)
