@@ -467,7 +467,7 @@ suite_serve()
 
 	need_build_packages
 	need_packages python3 jq util-linux e2fsprogs fio systemd
-	built release vblkd vblkctl || return
+	built release vblkd vblkctl vhu-serve || return
 	while IFS= read -r name; do
 		! wanted "$name" || names+=("$name")
 	done < <(tests_in tests/serve)

@@ -5,7 +5,7 @@
 usage: client.py SOCKET info                 the configuration as JSON
        client.py SOCKET write OFFSET <DATA   whole sectors
        client.py SOCKET read OFFSET LENGTH >DATA
-       client.py SOCKET zero|discard OFFSET LENGTH
+       client.py SOCKET zero|discard|erase OFFSET LENGTH
        client.py SOCKET serial
        client.py SOCKET verify [OPTION=VALUE]...
               random writes and reads of an empty disk, checked, and all of it read back at the
@@ -33,6 +33,8 @@ import sys
 import time
 
 import vhu
+
+RANGES = {"zero": vhu.T_ZEROES, "discard": vhu.T_DISCARD, "erase": vhu.T_ERASE}
 
 
 def fail(text):
@@ -335,9 +337,8 @@ def main(argv):
         one(path, vhu.T_OUT, int(args[0]), sys.stdin.buffer.read())
     elif command == "read":
         sys.stdout.buffer.write(one(path, vhu.T_IN, int(args[0]), length=int(args[1])))
-    elif command in ("zero", "discard"):
-        kind = vhu.T_ZEROES if command == "zero" else vhu.T_DISCARD
-        one_range(path, kind, int(args[0]), int(args[1]))
+    elif command in RANGES:
+        one_range(path, RANGES[command], int(args[0]), int(args[1]))
     elif command == "serial":
         client = vhu.Client(path)
         client.open()

@@ -25,9 +25,9 @@ GET_INFLIGHT_FD, SET_INFLIGHT_FD = 31, 32
 BACKEND_CONFIG_CHANGE = 2
 
 P_MQ, P_REPLY_ACK, P_BACKEND_REQ, P_CONFIG, P_INFLIGHT = 0, 3, 5, 9, 12
-F_PROTOCOL, F_VERSION_1, F_FLUSH, F_RO, F_MQ, F_CONFIG_WCE = 30, 32, 9, 5, 12, 11
+F_PROTOCOL, F_VERSION_1, F_FLUSH, F_RO, F_MQ, F_CONFIG_WCE, F_ERASE = 30, 32, 9, 5, 12, 11, 16
 
-T_IN, T_OUT, T_FLUSH, T_GET_ID, T_DISCARD, T_ZEROES = 0, 1, 4, 8, 11, 13
+T_IN, T_OUT, T_FLUSH, T_GET_ID, T_DISCARD, T_ZEROES, T_ERASE = 0, 1, 4, 8, 11, 13, 14
 
 SECTOR = 512
 BASE = 0x7F0000000000  # how the server is told our addresses
@@ -205,7 +205,7 @@ class Client:
         self.send(SET_PROTOCOL_FEATURES, struct.pack("<Q", self.protocol))
         self.send(SET_OWNER)
         self.max_queues = self.ask_u64(GET_QUEUE_NUM)
-        bits = [F_PROTOCOL, F_VERSION_1, F_FLUSH, F_RO, F_MQ, F_CONFIG_WCE, 13, 14, 6, 10]
+        bits = [F_PROTOCOL, F_VERSION_1, F_FLUSH, F_RO, F_MQ, F_CONFIG_WCE, F_ERASE, 13, 14, 6, 10]
         self.features = self.offered & sum(1 << b for b in (self.wanted or bits))
         if self.protocol & 1 << P_BACKEND_REQ:
             ours, theirs = socket.socketpair()

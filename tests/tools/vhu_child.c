@@ -53,6 +53,26 @@ static struct bdev *open_backend(const struct vhu_child_params *params)
 	return bdev;
 }
 
+static const struct bdev_ops *erasing_by;
+
+static void submit_or_erase(struct bdev_queue *bq, struct bdev_io *io)
+{
+	if (io->op == BDEV_SECURE_ERASE)
+		io->op = BDEV_WRITE_ZEROES;
+	erasing_by->submit(bq, io);
+}
+
+static void make_erase(struct bdev *bdev)
+{
+	static struct bdev_ops ops;
+
+	erasing_by = bdev->ops;
+	ops = *bdev->ops;
+	ops.submit = submit_or_erase;
+	bdev->ops = &ops;
+	bdev->limits.max_secure_erase_bytes = bdev->limits.max_discard_bytes;
+}
+
 static void on_event(void *ctx VBLK_UNUSED, enum vhu_dev_event event VBLK_UNUSED,
 		     int arg VBLK_UNUSED)
 {
@@ -87,6 +107,8 @@ void vhu_child_serve(const struct vhu_child_params *params)
 	     "dup2");
 	need(close_range(STDERR_FILENO + 2, ~0u, 0) == 0, "close_range");
 	dev_params.bdev = bdev = open_backend(params);
+	if (params->erases)
+		make_erase(bdev);
 	blk_params_init(&blk, &bdev->limits, params->queue_cnt, params->queue_size, "child");
 	need(vhu_dev_new(&dev_params, &dev) == 0, "vhu_dev_new");
 	for (;;) {

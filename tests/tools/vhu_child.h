@@ -3,11 +3,14 @@
 #ifndef TESTS_FAKE_VHU_CHILD_H
 #define TESTS_FAKE_VHU_CHILD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "vblk/util/compiler.h"
 
+/* @erases: secure erase is on offer, for what the backend discards: it then holds zeroes */
 struct vhu_child_params {
+	bool erases;
 	int listen_fd;
 	const char *backend;
 	uint16_t queue_cnt;
