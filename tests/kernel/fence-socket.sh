@@ -40,12 +40,40 @@ goes_on()
 	more_is_done fence "$(writes_of fence)"
 }
 
-make_loop "$(make_image 32M)"
-# Reads at once, writes late.
-dmsetup create vblkd-slow --table "0 65536 delay $loop 0 0 $loop 0 $delay_ms"
+# table MS: reads at once, and writes so late
+table()
+{
+	printf '0 131072 delay %s 0 0 %s 0 %d' "$loop" "$loop" "$1"
+}
+
+slow_by()
+{
+	dmsetup suspend --noflush --nolockfs vblkd-slow
+	dmsetup load vblkd-slow --table "$(table "$1")"
+	dmsetup resume vblkd-slow
+}
+
+serve_it()
+{
+	serve fence --direct --queues=1 "$work/mnt/disk.img"
+}
+
+# A file: of a block device the kernel lets nobody else have it for writing anyhow. Nothing but its
+# data is written, so that nothing else is in flight.
+make_loop "$(make_image 64M)"
+dmsetup create vblkd-slow --table "$(table 0)"
 cleanup_fn 'dmsetup remove --retry vblkd-slow'
 dmsetup mknodes
-serve fence --direct --queues=1 /dev/mapper/vblkd-slow
+mkfs.ext4 -q -O ^has_journal -E lazy_itable_init=0 /dev/mapper/vblkd-slow
+mounted /dev/mapper/vblkd-slow "$work/mnt" noatime,lazytime
+head -c 16M /dev/zero >"$work/mnt/disk.img"
+sync -f "$work/mnt"
+writeback=$(</proc/sys/vm/dirty_writeback_centisecs)
+cleanup_fn "echo $writeback >/proc/sys/vm/dirty_writeback_centisecs"
+echo 0 >/proc/sys/vm/dirty_writeback_centisecs
+cleanup_fn 'slow_by 0'
+slow_by $delay_ms
+serve_it
 keeper=$(state fence pid)
 worker=$(state fence worker_pid)
 start_verify depth=8
@@ -57,7 +85,7 @@ assert_eq "$(state fence restarts)" 1 restarts
 
 worker=$(state fence worker_pid)
 kill_in_flight "$worker" "$keeper"
-serve fence --direct --queues=1 /dev/mapper/vblkd-slow
+serve_it
 goes_on
 end_verify 2
 vblkctl detach fence
