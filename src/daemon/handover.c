@@ -15,7 +15,7 @@
 #include "vblk/util/math.h"
 #include "vblk/vdev/vdev.h"
 
-#define FIXED_FDS_CNT 7u
+#define FIXED_FDS_CNT 9u
 #define FDS_MAX	      (FIXED_FDS_CNT + BDEV_HANDOVER_FDS_MAX)
 
 static int invalid(char why[BDEV_WHY_MAX], const char *what)
@@ -27,8 +27,9 @@ static int invalid(char why[BDEV_WHY_MAX], const char *what)
 /* All descriptors of the record, to treat them alike. Return: how many. */
 static unsigned int list_fds(const struct handover *h, int ret_fds[FDS_MAX])
 {
-	const int fixed[FIXED_FDS_CNT] = { h->run_dir_fd, h->lock_fd, h->ctl_fd, h->listen_fd,
-					   h->link_fd,	  h->umem_fd, h->bus_fd };
+	const int fixed[FIXED_FDS_CNT] = { h->run_dir_fd, h->lock_fd,	      h->ctl_fd,
+					   h->listen_fd,  h->link_fd,	      h->umem_fd,
+					   h->bus_fd,	  h->serve.socket.fd, h->serve.fence_fd };
 	unsigned int cnt = 0;
 
 	for (unsigned int i = 0; i < FIXED_FDS_CNT; i++)
@@ -100,20 +101,44 @@ static json_t *bdev_json(const struct bdev_handover *bdev)
 			 (int)bdev->length_align_bytes, "fds", fds);
 }
 
+static int format_of(const struct handover *h)
+{
+	if (h->config.socket[0])
+		return HANDOVER_FORMAT_SERVE;
+	return h->config.bdev.direct_rings ? HANDOVER_FORMAT_DIRECT : HANDOVER_FORMAT;
+}
+
+static json_t *serve_json(const struct handover *h)
+{
+	const struct handover_serve *serve = &h->serve;
+
+	return json_pack("{s:s, s:i, s:b, s:i, s:I, s:I, s:i, s:I, s:I, s:I}", "path",
+			 h->config.socket, "mode", (int)h->config.socket_mode, "inherited",
+			 h->config.socket_fd >= 0, "fd", serve->socket.fd, "dev",
+			 (json_int_t)serve->socket.dev, "ino", (json_int_t)serve->socket.ino,
+			 "fence_fd", serve->fence_fd, "features", (json_int_t)serve->features,
+			 "capacity_bytes", (json_int_t)serve->capacity_bytes, "size_number",
+			 (json_int_t)serve->size_number);
+}
+
 static json_t *record_json(const struct handover *h)
 {
-	return json_pack(
+	json_t *obj = json_pack(
 		"{s:i, s:s, s:s, s:o, s:o, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:s, s:I, s:b, s:b}",
-		"vblkd_handover",
-		h->config.bdev.direct_rings ? HANDOVER_FORMAT_DIRECT : HANDOVER_FORMAT, "version",
-		h->version, "program", h->program, "config", config_json(&h->config), "bdev",
-		bdev_json(&h->bdev), "run_dir", h->run_dir, "run_dir_fd", h->run_dir_fd, "lock_fd",
-		h->lock_fd, "ctl_fd", h->ctl_fd, "listen_fd", h->listen_fd, "umem_fd", h->umem_fd,
-		"bus_fd", h->bus_fd, "link_fd", h->link_fd, "link_version", (int)h->link_version,
-		"worker_pid", (int)h->worker_pid, "restarts", (int)h->restarts, "upgrades",
-		(int)h->upgrades, "started_at", (json_int_t)h->started_at, "disk", h->disk,
-		"bounce_bytes", (json_int_t)h->bounce_bytes, "created", h->created, "adopted",
-		h->adopted);
+		"vblkd_handover", format_of(h), "version", h->version, "program", h->program,
+		"config", config_json(&h->config), "bdev", bdev_json(&h->bdev), "run_dir",
+		h->run_dir, "run_dir_fd", h->run_dir_fd, "lock_fd", h->lock_fd, "ctl_fd", h->ctl_fd,
+		"listen_fd", h->listen_fd, "umem_fd", h->umem_fd, "bus_fd", h->bus_fd, "link_fd",
+		h->link_fd, "link_version", (int)h->link_version, "worker_pid", (int)h->worker_pid,
+		"restarts", (int)h->restarts, "upgrades", (int)h->upgrades, "started_at",
+		(json_int_t)h->started_at, "disk", h->disk, "bounce_bytes",
+		(json_int_t)h->bounce_bytes, "created", h->created, "adopted", h->adopted);
+
+	if (obj && h->config.socket[0] && json_object_set_new(obj, "serve", serve_json(h)) < 0) {
+		json_decref(obj);
+		return NULL;
+	}
+	return obj;
 }
 
 int handover_write(const struct handover *handover, int *ret_fd)
@@ -359,6 +384,35 @@ static bool get_process(const json_t *obj, struct handover *h)
 	return true;
 }
 
+/* Instead of a VDUSE device; a record of one has no such part. */
+static bool get_door(const json_t *obj, struct handover *h)
+{
+	const json_t *part = json_object_get(obj, "serve");
+	struct handover_serve *serve = &h->serve;
+	json_int_t mode, dev, ino;
+	bool inherited;
+
+	if (!part)
+		return get_fd(obj, "ctl_fd", &h->ctl_fd);
+	if (!get_text(part, "path", h->config.socket, sizeof(h->config.socket)) ||
+	    !get_number(part, "mode", 0, 0777, &mode) || !get_bool(part, "inherited", &inherited) ||
+	    !get_fd(part, "fd", &serve->socket.fd) ||
+	    !get_number(part, "dev", INT64_MIN, INT64_MAX, &dev) ||
+	    !get_number(part, "ino", INT64_MIN, INT64_MAX, &ino) ||
+	    !get_fd(part, "fence_fd", &serve->fence_fd) ||
+	    !get_u64(part, "features", &serve->features) ||
+	    !get_u64(part, "capacity_bytes", &serve->capacity_bytes) ||
+	    !get_u32(part, "size_number", &serve->size_number) || !h->config.socket[0] ||
+	    !serve->capacity_bytes)
+		return false;
+	memcpy(serve->socket.path, h->config.socket, sizeof(serve->socket.path));
+	serve->socket.dev = (dev_t)dev;
+	serve->socket.ino = (ino_t)ino;
+	h->config.socket_mode = (mode_t)mode;
+	h->config.socket_fd = inherited ? serve->socket.fd : -1;
+	return true;
+}
+
 static bool get_record(const json_t *obj, struct handover *h)
 {
 	return get_text(obj, "version", h->version, sizeof(h->version)) &&
@@ -366,7 +420,7 @@ static bool get_record(const json_t *obj, struct handover *h)
 	       get_text(obj, "run_dir", h->run_dir, sizeof(h->run_dir)) &&
 	       get_text(obj, "disk", h->disk, sizeof(h->disk)) &&
 	       get_fd(obj, "run_dir_fd", &h->run_dir_fd) && get_fd(obj, "lock_fd", &h->lock_fd) &&
-	       get_fd(obj, "ctl_fd", &h->ctl_fd) && get_fd(obj, "listen_fd", &h->listen_fd) &&
+	       get_door(obj, h) && get_fd(obj, "listen_fd", &h->listen_fd) &&
 	       get_fd(obj, "link_fd", &h->link_fd) &&
 	       get_optional_fd(obj, "umem_fd", &h->umem_fd) &&
 	       get_optional_fd(obj, "bus_fd", &h->bus_fd) &&
@@ -403,7 +457,9 @@ static int check_fds(const struct handover *h, char why[BDEV_WHY_MAX])
 	if (handover_keep_fds(h, false) < 0)
 		return invalid(why, "names a descriptor that is not open");
 	if (!is_type(h->run_dir_fd, S_IFDIR) || !is_type(h->lock_fd, S_IFREG) ||
-	    !is_type(h->listen_fd, S_IFSOCK) || !is_type(h->link_fd, S_IFSOCK))
+	    !is_type(h->listen_fd, S_IFSOCK) || !is_type(h->link_fd, S_IFSOCK) ||
+	    (h->config.socket[0] &&
+	     (!is_type(h->serve.socket.fd, S_IFSOCK) || !is_type(h->serve.fence_fd, S_IFIFO))))
 		return invalid(why, "names a descriptor of something else");
 	return 0;
 }
@@ -414,8 +470,8 @@ static int parse(const json_t *obj, struct handover *h, char why[BDEV_WHY_MAX])
 
 	if (!json_is_integer(format))
 		return invalid(why, "cannot be read");
-	if (json_integer_value(format) != HANDOVER_FORMAT &&
-	    json_integer_value(format) != HANDOVER_FORMAT_DIRECT)
+	if (json_integer_value(format) < HANDOVER_FORMAT ||
+	    json_integer_value(format) > HANDOVER_FORMAT_SERVE)
 		return invalid(why, "has another format: detach and attach instead");
 	if (!get_record(obj, h))
 		return invalid(why, "is not complete");
@@ -428,6 +484,7 @@ int handover_read(int fd, struct handover *ret_handover, char why[BDEV_WHY_MAX])
 	int r;
 
 	memset(ret_handover, 0, sizeof(*ret_handover));
+	ret_handover->ctl_fd = ret_handover->serve.socket.fd = ret_handover->serve.fence_fd = -1;
 	config_init(&ret_handover->config);
 	/* The check before it has read the same open file. */
 	if (lseek(fd, 0, SEEK_SET) < 0)

@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "config.h"
+#include "serve_socket.h"
 #include "vblk/bdev/bdev.h"
 #include "vblk/host/host_vdpa.h"
 #include "vblk/util/compiler.h"
@@ -24,15 +25,33 @@
 #define HANDOVER_FORMAT 1
 /* With --direct-rings, which a program must know of that takes over; otherwise the same. */
 #define HANDOVER_FORMAT_DIRECT 2
-#define HANDOVER_VERSION_MAX   64
+/* Of a disk on a socket, which a program must know of as well. */
+#define HANDOVER_FORMAT_SERVE 3
+#define HANDOVER_VERSION_MAX  64
 /* What a program says that can take over. A successful exit alone may be that of anything. */
 #define HANDOVER_YES "vblkd can take over"
+
+/**
+ * struct handover_serve - what a disk that is served on a socket has instead of a file of records
+ * @socket: fd -1: it is none
+ * @fence_fd: as the keeper's
+ * @features: that clients were offered
+ * @capacity_bytes, @size_number: of now, and how often that was decided
+ */
+struct handover_serve {
+	struct serve_socket socket;
+	int fence_fd;
+	uint64_t features;
+	uint64_t capacity_bytes;
+	uint32_t size_number;
+};
 
 /**
  * struct handover - the record
  * @version: of the program that wrote it
  * @program: path from which the next upgrade starts its program
  * @umem_fd: memory of the device, -1 = none
+ * @ctl_fd: -1: it is served on a socket
  * @bus_fd: socket to the vdpa bus, -1 = none
  * @link_fd, @link_version: to the worker, and the form of its messages
  * @config: handover_fini() frees what it owns
@@ -59,6 +78,7 @@ struct handover {
 	uint64_t bounce_bytes;
 	bool created;
 	bool adopted;
+	struct handover_serve serve;
 };
 
 /* Return: 0 and an owned descriptor of a sealed memory file (close-on-exec); -errno. */

@@ -35,6 +35,8 @@ bool keeper_has_stuck_request(const struct keeper *keeper)
 {
 	uint64_t oldest[VDEV_QUEUES_MAX];
 
+	if (!keeper->door->host_disk)
+		return false;
 	inflight_file_oldest(&keeper->inflight, &keeper->blk, oldest);
 	for (unsigned int i = 0; i < keeper->blk.queue_cnt; i++)
 		if (oldest[i] && oldest[i] == keeper->oldest_before[i])
@@ -44,7 +46,8 @@ bool keeper_has_stuck_request(const struct keeper *keeper)
 
 void keeper_note_oldest(struct keeper *keeper)
 {
-	inflight_file_oldest(&keeper->inflight, &keeper->blk, keeper->oldest_before);
+	if (keeper->door->host_disk)
+		inflight_file_oldest(&keeper->inflight, &keeper->blk, keeper->oldest_before);
 }
 
 static int on_detach_wait(sd_event_source *source, uint64_t usec, void *userdata);

@@ -82,7 +82,6 @@ struct keeper;
  * @first_served: the first worker serves: what follows until KEEPER_READY
  * @begin_detach: as keeper_begin_detach()
  * @look_for_disk: brings keeper->disk up to date
- * @why_no_upgrade: as things are; NULL: nothing is against it
  */
 struct keeper_door {
 	bool host_disk;
@@ -92,7 +91,6 @@ struct keeper_door {
 	void (*first_served)(struct keeper *keeper);
 	void (*begin_detach)(struct keeper *keeper, bool force, uint32_t timeout_ms);
 	void (*look_for_disk)(struct keeper *keeper);
-	const char *(*why_no_upgrade)(const struct keeper *keeper);
 };
 
 extern const struct keeper_door keeper_door_vduse;
@@ -242,7 +240,10 @@ void keeper_attach_done(struct keeper *keeper, const struct helper_result *res);
 
 /* keeper_detach.c */
 void keeper_note_oldest(struct keeper *keeper);
-/* True while a request of keeper_note_oldest() is still the oldest of its queue. */
+/*
+ * True while a request of keeper_note_oldest() is still the oldest of its queue. What is in flight
+ * over a socket the worker alone knows.
+ */
 bool keeper_has_stuck_request(const struct keeper *keeper);
 bool keeper_can_detach(const struct keeper *keeper);
 /* Only when it can. @timeout_ms: when a detach that hangs is reported, 0 = as the options say */

@@ -26,6 +26,24 @@ static int fail(int error, char why[BDEV_WHY_MAX], const char *what)
 	return error;
 }
 
+/* Clients come back with the features that they have. */
+static int restore_served(struct keeper *keeper, const struct handover_serve *serve,
+			  uint64_t *ret_capacity_bytes, char why[BDEV_WHY_MAX])
+{
+	int r;
+
+	if (serve->features & ~keeper->blk.features) {
+		snprintf(why, BDEV_WHY_MAX, "it does not offer all that clients were offered");
+		return -ESTALE;
+	}
+	r = inflight_file_without_records(&keeper->inflight);
+	if (r < 0)
+		return r;
+	inflight_file_news(&keeper->inflight)->decided = serve->size_number;
+	*ret_capacity_bytes = serve->capacity_bytes;
+	return 0;
+}
+
 /* On failure the descriptors are still those of the record, and nothing was changed. */
 static int restore(struct keeper *keeper, const struct handover *h, char why[BDEV_WHY_MAX])
 {
@@ -40,8 +58,11 @@ static int restore(struct keeper *keeper, const struct handover *h, char why[BDE
 			config->serial);
 	if (!config->indirect)
 		blk_params_without_indirect(&keeper->blk);
-	r = inflight_file_adopt(h->run_dir_fd, config, &keeper->blk, 0, &keeper->inflight,
-				&capacity_bytes, why);
+	if (config->socket[0])
+		r = restore_served(keeper, &h->serve, &capacity_bytes, why);
+	else
+		r = inflight_file_adopt(h->run_dir_fd, config, &keeper->blk, 0, &keeper->inflight,
+					&capacity_bytes, why);
 	if (r < 0)
 		return fail(r, why, "cannot read the record of requests in flight");
 	keeper_use_capacity(keeper, capacity_bytes);
@@ -72,7 +93,9 @@ int keeper_resume(struct keeper *keeper, const struct handover *handover)
 	keeper->created = h->created;
 	keeper->adopted = h->adopted;
 	keeper->state = KEEPER_READY;
-	keeper->on_bus = true;
+	keeper->on_bus = keeper->door->host_disk;
+	keeper->serve = h->serve.socket;
+	keeper->fence_fd = h->serve.fence_fd;
 	keeper->worker_pid = h->worker_pid;
 	keeper->restarts = h->restarts;
 	keeper->upgrades = h->upgrades + 1;

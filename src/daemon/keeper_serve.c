@@ -177,11 +177,6 @@ static void look_for_disk(struct keeper *keeper VBLK_UNUSED)
 {
 }
 
-static const char *why_no_upgrade(const struct keeper *keeper VBLK_UNUSED)
-{
-	return "it serves a socket: stop it and start the new program; a client that connects again goes on";
-}
-
 const struct keeper_door keeper_door_serve = {
 	.setup = setup,
 	.remove = remove_socket,
@@ -189,5 +184,4 @@ const struct keeper_door keeper_door_serve = {
 	.first_served = enter_ready,
 	.begin_detach = begin_detach,
 	.look_for_disk = look_for_disk,
-	.why_no_upgrade = why_no_upgrade,
 };

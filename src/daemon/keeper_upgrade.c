@@ -63,6 +63,13 @@ static int fill_record(const struct keeper *keeper, struct handover *ret_record)
 		.bounce_bytes = keeper->bounce_bytes,
 		.created = keeper->created,
 		.adopted = keeper->adopted,
+		.serve = {
+			.socket = keeper->serve,
+			.fence_fd = keeper->fence_fd,
+			.features = keeper->blk.features,
+			.capacity_bytes = bdev_limits_capacity(&keeper->blk.limits),
+			.size_number = inflight_file_news(&keeper->inflight)->decided,
+		},
 	};
 	h->config.log_level = keeper->log_level;
 	snprintf(h->program, sizeof(h->program), "%s", keeper->program);
@@ -95,6 +102,12 @@ static int new_argv(const struct keeper *keeper, char *option, char ***ret_argv)
 
 /* ---- the exec ---- */
 
+/* Who serves a socket has none. */
+static int keep_capability(const struct keeper *keeper, bool keep)
+{
+	return keeper->door->host_disk ? privileges_keep_over_exec(keep) : 0;
+}
+
 /* Returns only when it failed. */
 static int become(struct keeper *keeper)
 {
@@ -113,14 +126,14 @@ static int become(struct keeper *keeper)
 	r = new_argv(keeper, option, &argv);
 	if (r < 0)
 		return r;
-	r = privileges_keep_over_exec(true);
+	r = keep_capability(keeper, true);
 	if (r < 0)
 		return r;
 	if (handover_keep_fds(&record, true) == 0 && fcntl(record_fd, F_SETFD, 0) == 0)
 		(void)execv(keeper->program, argv);
 	r = -errno;
 	/* As they were; what is open can be set, and what is there can be given up. */
-	if (privileges_keep_over_exec(false) < 0)
+	if (keep_capability(keeper, false) < 0)
 		log_warning("the capability of the keeper is still inheritable");
 	if (handover_keep_fds(&record, false) < 0)
 		log_warning("descriptors of '%s' are not close-on-exec", keeper->config->name);
@@ -335,7 +348,7 @@ static const char *why_not_now(const struct keeper *keeper)
 		return "its backend hung while it was attached or detached; detach it";
 	if (!keeper->program[0])
 		return "the path of the running program is not known";
-	return keeper->door->why_no_upgrade(keeper);
+	return NULL;
 }
 
 void keeper_on_upgrade_asked(struct keeper *keeper)

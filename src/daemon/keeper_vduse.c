@@ -346,11 +346,6 @@ static void look_for_disk(struct keeper *keeper)
 		keeper->disk[0] = '\0';
 }
 
-static const char *why_no_upgrade(const struct keeper *keeper VBLK_UNUSED)
-{
-	return NULL;
-}
-
 const struct keeper_door keeper_door_vduse = {
 	.host_disk = true,
 	.setup = setup,
@@ -359,5 +354,4 @@ const struct keeper_door keeper_door_vduse = {
 	.first_served = attach,
 	.begin_detach = keeper_begin_bus_detach,
 	.look_for_disk = look_for_disk,
-	.why_no_upgrade = why_no_upgrade,
 };

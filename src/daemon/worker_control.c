@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* The control socket: clients, and the methods of io.vblkd.Device. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "stats_json.h"
+#include "stuck.h"
 #include "vblk/control/device_interface.h"
 #include "vblk/util/log.h"
 #include "worker_internal.h"
 
 #define DETACH_TIMEOUT_MAX_MS (24 * 3600 * 1000)
+#define UPGRADE_STUCK_MS      1000u
 
 struct control_client *worker_client_of(struct worker *worker, const struct varlink_conn *conn)
 {
@@ -138,12 +141,36 @@ static void call_detach(struct varlink_conn *conn, json_t *parameters, void *ctx
 		client->waits_for_detach = true;
 }
 
+/*
+ * The keeper sees requests in flight where it has their record, and waits for a while; those of a
+ * client on a socket are in the client's.
+ */
+static bool would_not_end(const struct worker *worker, char *text, size_t len)
+{
+	char stuck[STUCK_TEXT_MAX];
+	struct stuck_list list;
+
+	if (worker->params->serve_fd < 0)
+		return false;
+	stuck_find(worker->door->vdev(worker), UPGRADE_STUCK_MS, &list);
+	if (list.cnt)
+		snprintf(text, len, "the backend does not answer; try again when it does (%s)",
+			 stuck_text(&list, stuck));
+	return list.cnt;
+}
+
 static void call_upgrade(struct varlink_conn *conn, json_t *parameters VBLK_UNUSED, void *ctx)
 {
 	struct worker *worker = ctx;
 	const struct link_msg msg = { .type = LINK_UPGRADE };
-	int r = link_send(worker->params->link_fd, &msg);
+	char text[STUCK_TEXT_MAX + 128];
+	int r;
 
+	if (would_not_end(worker, text, sizeof(text))) {
+		reply(conn, -ETIMEDOUT, text);
+		return;
+	}
+	r = link_send(worker->params->link_fd, &msg);
 	if (r < 0)
 		reply(conn, r,
 		      "its keeper process is gone; bring it back with 'vblkctl attach' of the same name, backend and options");

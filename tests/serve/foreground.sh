@@ -63,6 +63,8 @@ if [ "$(id -u)" = 0 ]; then
 	assert_eq "$(awk '/^(Uid|CapEff|CapPrm|NoNewPrivs|Seccomp):/ { print $2 }' "/proc/$pid/status" | paste -sd' ')" \
 		"$(id -u nobody) 0000000000000000 0000000000000000 1 2" "user, capabilities, filter"
 	"${as[@]}" vblkctl resize u 9M
+	"${as[@]}" vblkctl upgrade u
+	assert_eq "$("${as[@]}" "$python" "$work/user/client.py" "$work/user/u.sock" info | jq .capacity)" 18432 "sectors"
 	"${as[@]}" vblkctl detach u
 	not test -e "$work/user/vblkd/u"
 	not test -e "$work/user/u.sock"

@@ -44,7 +44,6 @@ hold
 assert_eq "$(live io connected)" true "connected with a client"
 assert_eq "$(live io client_uid)" "$(id -u)" "user of the client"
 expect_error 1 "a client is connected: pid $(live io client_pid) of user" vblkctl detach io
-expect_error 1 'it serves a socket' vblkctl upgrade io
 end_hold
 wait_until 10 is_live io connected false
 vblkctl detach io

@@ -30,6 +30,8 @@ not test -e "$RUN_DIR/act"
 client "$sock" verify count=500
 assert_eq "$(state act pid)" "$pid" "the daemon"
 assert_eq "$(state act socket)" "$sock" "socket"
+vblkctl upgrade act
+assert_eq "$(client "$sock" serial)" act "serial after an upgrade"
 kill -TERM "$pid"
 wait "$pid"
 [ -S "$sock" ] || fail "the socket is gone"

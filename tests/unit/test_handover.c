@@ -49,6 +49,7 @@ static void setup(void)
 		.disk = "vda",
 		.bounce_bytes = 64ull << 20,
 		.created = true,
+		.serve = { .socket = { .fd = -1 }, .fence_fd = -1 },
 	};
 	config_init(&h.config);
 	strcpy(h.config.name, "s0");
@@ -212,6 +213,90 @@ START_TEST(configuration_arrives)
 }
 END_TEST
 
+static int fence[2];
+
+/* Instead of the VDUSE device of setup(). */
+static void serve_it(void)
+{
+	ck_assert_int_eq(pipe2(fence, O_CLOEXEC), 0);
+	close(h.ctl_fd);
+	h.ctl_fd = -1;
+	strcpy(h.config.socket, "/run/vm 1.sock");
+	h.config.socket_mode = 0660;
+	h.serve = (struct handover_serve){
+		.socket = { .fd = must(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)),
+			    .dev = 5,
+			    .ino = UINT64_MAX },
+		.fence_fd = fence[0],
+		.features = UINT64_MAX >> 1,
+		.capacity_bytes = 7ull << 30,
+		.size_number = UINT32_MAX,
+	};
+}
+
+static void end_serve(void)
+{
+	close(fence[0]);
+	close(fence[1]);
+	close(h.serve.socket.fd);
+}
+
+/* _i: the socket is systemd's */
+START_TEST(served_disk_arrives)
+{
+	struct handover got;
+	int fd;
+
+	serve_it();
+	h.config.socket_fd = _i ? h.serve.socket.fd : -1;
+	fd = written();
+	ck_assert_int_eq(handover_read(fd, &got, why), 0);
+	ck_assert_int_eq(got.ctl_fd, -1);
+	ck_assert_str_eq(got.config.socket, h.config.socket);
+	ck_assert_str_eq(got.serve.socket.path, h.config.socket);
+	ck_assert_uint_eq(got.config.socket_mode, 0660);
+	ck_assert_int_eq(got.config.socket_fd, h.config.socket_fd);
+	ck_assert_int_eq(got.serve.socket.fd, h.serve.socket.fd);
+	ck_assert_uint_eq(got.serve.socket.dev, 5);
+	ck_assert_uint_eq(got.serve.socket.ino, UINT64_MAX);
+	ck_assert_int_eq(got.serve.fence_fd, fence[0]);
+	ck_assert_uint_eq(got.serve.features, UINT64_MAX >> 1);
+	ck_assert_uint_eq(got.serve.capacity_bytes, 7ull << 30);
+	ck_assert_uint_eq(got.serve.size_number, UINT32_MAX);
+	ck_assert_int_eq(handover_keep_fds(&got, true), 0);
+	ck_assert_int_eq(fcntl(fence[0], F_GETFD), 0);
+	ck_assert_int_eq(fcntl(h.serve.socket.fd, F_GETFD), 0);
+	handover_fini(&got);
+	close(fd);
+	end_serve();
+}
+END_TEST
+
+/* Without its fence a successor would not wait for old writes. */
+static const char *const serve_keys[] = { "path",	"mode",	    "inherited",
+					  "fd",		"dev",	    "ino",
+					  "fence_fd",	"features", "capacity_bytes",
+					  "size_number" };
+
+START_TEST(served_disk_is_complete)
+{
+	json_t *obj;
+
+	serve_it();
+	obj = object();
+	json_object_del(json_object_get(obj, "serve"), serve_keys[_i]);
+	ck_assert_int_eq(read_object(obj), -EINVAL);
+	obj = object();
+	json_object_set_new(json_object_get(obj, "serve"), "fence_fd",
+			    json_integer(h.serve.socket.fd));
+	ck_assert_int_eq(read_object(obj), -EINVAL);
+	obj = object();
+	json_object_del(obj, "serve");
+	ck_assert_int_eq(read_object(obj), -EINVAL);
+	end_serve();
+}
+END_TEST
+
 START_TEST(device_without_memory_of_its_own)
 {
 	struct handover got;
@@ -262,7 +347,7 @@ START_TEST(other_format_is_refused)
 {
 	json_t *obj = object();
 
-	json_object_set_new(obj, "vblkd_handover", json_integer(HANDOVER_FORMAT_DIRECT + 1));
+	json_object_set_new(obj, "vblkd_handover", json_integer(HANDOVER_FORMAT_SERVE + 1));
 	ck_assert_int_eq(read_object(obj), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(why, "another format"));
 }
@@ -400,6 +485,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, everything_arrives);
 	tcase_add_test(tc, configuration_arrives);
+	tcase_add_loop_test(tc, served_disk_arrives, 0, 2);
+	tcase_add_loop_test(tc, served_disk_is_complete, 0, ARRAY_SIZE(serve_keys));
 	tcase_add_test(tc, device_without_memory_of_its_own);
 	tcase_add_test(tc, record_can_be_read_twice);
 	tcase_add_test(tc, descriptors_are_kept_and_let_go);
