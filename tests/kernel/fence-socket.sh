@@ -8,85 +8,72 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/../serve/functions.sh"
 
 requires_cmd dmsetup
-requires_module dm-delay
+requires_module dm-mod
 
-delay_ms=8000
+held_s=10
+serve_pid=
 
-# Writes that the device below holds back. Its other counters begin behind the delay.
-in_flight()
+# A try whether it can discard would wait for writes in the filesystem.
+serve_it()
 {
-	dmsetup status vblkd-slow | awk '{ print $5 }'
+	serve fence --direct --discard=off --queues=1 "$work/mnt/disk.img"
 }
 
-is_in_flight()
+has_in_flight()
 {
-	[ "$(in_flight)" -gt 0 ]
+	[ "$(live fence inflight)" -ge "$1" ]
 }
 
-# kill_in_flight PID...: while writes are; nothing new comes from the client until goes_on
+# kill_in_flight PID...: with requests that the device below holds back
 kill_in_flight()
 {
-	wait_until 60 is_in_flight
+	dmsetup suspend --noflush --nolockfs vblkd-held
+	wait_until 60 has_in_flight 8
 	kill -STOP "$verify_pid"
 	kill -KILL "$@"
-	assert_ge "$(in_flight)" 1 "writes of the dead worker"
 }
 
-# goes_on: a successor serves, hence must have waited; the client finds all that it wrote
-goes_on()
+# ends_after COMMAND...: it is true when the device has done what it held, and not before
+ends_after()
 {
-	assert_eq "$(in_flight)" 0 "writes of the dead worker, with a successor"
+	not poll $held_s "$@"
+	dmsetup resume vblkd-held
+	wait_until 60 "$@"
 	kill -CONT "$verify_pid"
 	more_is_done fence "$(writes_of fence)"
 }
 
-# table MS: reads at once, and writes so late
-table()
+has_served()
 {
-	printf '0 131072 delay %s 0 0 %s 0 %d' "$loop" "$loop" "$1"
+	pid_is_gone "$serve_pid"
 }
 
-slow_by()
-{
-	dmsetup suspend --noflush --nolockfs vblkd-slow
-	dmsetup load vblkd-slow --table "$(table "$1")"
-	dmsetup resume vblkd-slow
-}
-
-serve_it()
-{
-	serve fence --direct --queues=1 "$work/mnt/disk.img"
-}
-
-# A file: of a block device the kernel lets nobody else have it for writing anyhow. Nothing but its
-# data is written, so that nothing else is in flight.
+# A file: of a block device the kernel lets nobody else have it for writing anyhow.
 make_loop "$(make_image 64M)"
-dmsetup create vblkd-slow --table "$(table 0)"
-cleanup_fn 'dmsetup remove --retry vblkd-slow'
+dmsetup create vblkd-held --table "0 131072 linear $loop 0"
+cleanup_fn 'dmsetup remove --retry vblkd-held'
 dmsetup mknodes
-mkfs.ext4 -q -O ^has_journal -E lazy_itable_init=0 /dev/mapper/vblkd-slow
-mounted /dev/mapper/vblkd-slow "$work/mnt" noatime,lazytime
+mkfs.ext4 -q -O ^has_journal /dev/mapper/vblkd-held
+mounted /dev/mapper/vblkd-held "$work/mnt" noatime,lazytime
 head -c 16M /dev/zero >"$work/mnt/disk.img"
 sync -f "$work/mnt"
-writeback=$(</proc/sys/vm/dirty_writeback_centisecs)
-cleanup_fn "echo $writeback >/proc/sys/vm/dirty_writeback_centisecs"
-echo 0 >/proc/sys/vm/dirty_writeback_centisecs
-cleanup_fn 'slow_by 0'
-slow_by $delay_ms
+cleanup_fn 'dmsetup resume vblkd-held'
 serve_it
 keeper=$(state fence pid)
 worker=$(state fence worker_pid)
 start_verify depth=8
+more_is_done fence 0
 
 kill_in_flight "$worker"
-wait_until 60 worker_is_new fence "$worker"
-goes_on
+ends_after worker_is_new fence "$worker"
 assert_eq "$(state fence restarts)" 1 restarts
 
 worker=$(state fence worker_pid)
 kill_in_flight "$worker" "$keeper"
-serve_it
-goes_on
+serve_it &
+serve_pid=$!
+ends_after has_served
+wait "$serve_pid"
 end_verify 2
 vblkctl detach fence
 # The file of the socket stays where the daemon's user may not remove it.
