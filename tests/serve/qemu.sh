@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # timeout: 3600
 # QEMU is the client: a guest has the image as its virtio disk, with split and then with packed rings
-# on two queues, and makes a filesystem there. Under fio --verify workers are killed and the disk
-# grows; no error reaches the guest, and the filesystem is clean.
+# on two queues, and makes a filesystem there. Under fio --verify the program is replaced, workers are
+# killed and the disk grows; no error reaches the guest, and the filesystem is clean.
 #
 # usage: qemu.sh [in-guest]: the part inside the guest
 # shellcheck source=tests/serve/functions.sh
@@ -102,9 +102,13 @@ run_guest()
 	cleanup_fn "kill $guest_pid"
 	until_guest test -e "$work/out/started"
 	assert_eq "$(live qemu queues_running)" 2 "running queues"
-	for ((i = 0; i < kills; i++)); do
+	for ((i = 0; i <= kills; i++)); do
 		worker=$(state qemu worker_pid)
-		kill -KILL "$worker"
+		if [ "$i" = 0 ]; then
+			vblkctl upgrade qemu
+		else
+			kill -KILL "$worker"
+		fi
 		until_guest worker_is_new qemu "$worker"
 		until_guest is_live qemu connected true
 		writes=$(vblkctl stats --json qemu | jq ".total.requests.write // 0")
