@@ -169,6 +169,25 @@ static int try_inflight(struct vhu_client *client, const struct bdev_params *par
 	return 0;
 }
 
+/* Later a refusal would look like a server that is gone. */
+static int try_ring(struct vhu_client *client, const struct vu_server_conf *conf,
+		    const struct bdev_params *params, char why[BDEV_WHY_MAX])
+{
+	uint16_t size;
+	int r;
+
+	if (!params->queue_size)
+		return 0;
+	size = vu_ring_size(conf->features, params->queue_size);
+	r = vhu_client_ring_try_size(client, 0, size);
+	if (r == -EREMOTEIO)
+		return bdev_why(why, -EOPNOTSUPP,
+				"the server of '%s' has no queues of %u entries: use a smaller "
+				"--queue-size",
+				params->spec, size);
+	return r < 0 ? cannot_connect(params, r, why) : 0;
+}
+
 /* Once, to learn what it is; workers connect for themselves. */
 static int learn(struct vu_bdev *dev, const struct bdev_params *params, char why[BDEV_WHY_MAX])
 {
@@ -191,6 +210,8 @@ static int learn(struct vu_bdev *dev, const struct bdev_params *params, char why
 		r = cannot_connect(params, r, why);
 	else
 		r = vu_conf_limits(&conf, params, &dev->base.limits, why);
+	if (r == 0)
+		r = try_ring(client, &conf, params, why);
 	if (r == 0 && params->direct_rings)
 		r = try_inflight(client, params, why);
 	vhu_client_close(client);

@@ -304,6 +304,9 @@ struct vu_conn {
 
 /* All features that we can make use of. */
 uint64_t vu_features_wanted(void);
+/* Of our ring that a server with @features is shown; @depth: requests that are in flight at most.
+ */
+uint16_t vu_ring_size(uint64_t features, unsigned int depth);
 /* How many bytes of the configuration space to ask for. */
 uint32_t vu_conf_bytes(uint64_t features);
 /* @config: vu_conf_bytes() of it, the rest zero. Return: 0; -EPROTO it makes no sense. */

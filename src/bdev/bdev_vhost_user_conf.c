@@ -29,6 +29,14 @@ uint64_t vu_features_wanted(void)
 	       BIT64(VIRTIO_BLK_F_SECURE_ERASE);
 }
 
+uint16_t vu_ring_size(uint64_t features, unsigned int depth)
+{
+	/* Each request has a table of its own, or else takes what entries it needs. */
+	if (features & BIT64(VIRTIO_RING_F_INDIRECT_DESC))
+		return (uint16_t)(1u << (31 - __builtin_clz(depth)));
+	return VU_RING_MAX;
+}
+
 uint32_t vu_conf_bytes(uint64_t features)
 {
 	uint32_t erase_end =

@@ -358,9 +358,8 @@ static bool queue_learn(struct vu_queue *q)
 /* A fresh ring for it. */
 static void queue_make_ring(struct vu_queue *q)
 {
-	unsigned int depth = q->conn->depth;
 	struct vq_driver_config cfg = {
-		.size = VU_RING_MAX,
+		.size = vu_ring_size(q->features, q->conn->depth),
 		.desc = q->area.desc,
 		.avail = q->area.avail,
 		.used = q->area.used,
@@ -369,7 +368,6 @@ static void queue_make_ring(struct vu_queue *q)
 	int r;
 
 	if (has(q, VIRTIO_RING_F_INDIRECT_DESC)) {
-		cfg.size = (uint16_t)(1u << (31 - __builtin_clz(depth)));
 		cfg.tables = q->area.tables;
 		cfg.tables_addr = vu_area_addr_of(&q->area, q->area.tables);
 		cfg.table_len = VU_BUFS_MAX;

@@ -62,6 +62,13 @@ static int tell_fd(struct vhu_client *client, uint32_t request, unsigned int idx
 	return vhu_client_call(client, &msg, NULL);
 }
 
+int vhu_client_ring_try_size(struct vhu_client *client, unsigned int idx, uint16_t size)
+{
+	if (idx >= client->facts.queue_cnt)
+		return -EINVAL;
+	return tell_state(client, VHU_SET_VRING_NUM, idx, size);
+}
+
 int vhu_client_ring_start(struct vhu_client *client, const struct vhu_client_ring *ring)
 {
 	unsigned int idx = ring->idx;

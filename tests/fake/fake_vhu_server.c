@@ -339,6 +339,8 @@ static uint64_t handle_quiet(struct fake_vhu *srv, struct vhu_msg *msg)
 		take_memory(srv, msg);
 		break;
 	case VHU_SET_VRING_NUM:
+		if (srv->options.ring_max && msg->payload.state.num > srv->options.ring_max)
+			return 1;
 		srv->rings[idx].cfg.size = (uint16_t)msg->payload.state.num;
 		break;
 	case VHU_SET_VRING_BASE:

@@ -34,6 +34,7 @@ enum fake_vhu_fault {
  * @features: 0 = the usual ones
  * @no_protocol: mask of protocol features that it lacks
  * @no_memory: it says no to each memory table
+ * @ring_max: most entries of a ring, 0 = any
  */
 struct fake_vhu_options {
 	uint64_t features;
@@ -41,6 +42,7 @@ struct fake_vhu_options {
 	uint64_t no_protocol;
 	unsigned int queue_cnt;
 	bool no_memory;
+	uint16_t ring_max;
 	struct virtio_blk_config config;
 };
 

@@ -56,6 +56,16 @@ START_TEST(servers_that_cannot_be_used_are_refused_with_a_sentence)
 	fx.options.queue_cnt = 1;
 	start_server();
 	expect_refusal(-EINVAL, "--queues 1");
+	stop_server();
+	fake_vhu_usual(&fx.options);
+	fx.options.ring_max = 256;
+	fx.params.queue_size = 512;
+	start_server();
+	expect_refusal(-EOPNOTSUPP, "no queues of 512 entries: use a smaller --queue-size");
+	fx.params.queue_size = 256;
+	ck_assert_int_eq(bdev_open(&fx.params, &fx.bdev, fx.why), 0);
+	bdev_close(fx.bdev);
+	fx.bdev = NULL;
 	fake_vhu_inject(fx.srv, FAKE_VHU_BAD_REPLY);
 	expect_refusal(-EPROTO, "not the vhost-user protocol");
 	fx.params.spec = "vhost-user:";

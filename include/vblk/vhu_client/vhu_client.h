@@ -121,6 +121,11 @@ struct vhu_client_ring {
 	int call_fd;
 };
 
+/* Return: 0, also where the server does not tell; -EREMOTEIO it has no rings as large; other
+ * -errno. */
+int vhu_client_ring_try_size(struct vhu_client *client, unsigned int idx,
+			     uint16_t size) VBLK_MUST_CHECK;
+
 /* From its return on, the server looks at the ring when it is kicked. */
 int vhu_client_ring_start(struct vhu_client *client,
 			  const struct vhu_client_ring *ring) VBLK_MUST_CHECK;
