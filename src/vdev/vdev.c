@@ -113,7 +113,12 @@ int vdev_new(const struct vdev_params *params, struct vdev **ret_vdev)
 	vdev->blk = params->blk;
 	vdev->ops = params->ops;
 	vdev->ctx = params->ctx;
-	vdev->sched_batch = params->sched_batch;
+	/*
+	 * Who looks all the time is not woken by kicks, and what the kernel runs for it (io-wq) has
+	 * its policy: with SCHED_BATCH that would wait for a whole slice of the thread that spins.
+	 */
+	vdev->sched_batch =
+		params->sched_batch && !(params->poll == VDEV_POLL_ON && vdev_can_poll());
 	vdev->poll = params->poll;
 	vdev->keep_real_time = params->keep_real_time;
 	vdev->fence_fd = params->fence_fd;

@@ -43,7 +43,7 @@ bool vdev_poll_wants_slow(struct vdev_poll *poll)
 		look_at_policy(poll);
 	if (poll->real_time)
 		return false;
-	return poll->mode == VDEV_POLL_ON || poll->short_cnt >= poll->want_cnt;
+	return poll->mode == VDEV_POLL_ON || poll->credit || poll->short_cnt >= poll->want_cnt;
 }
 
 static inline void relax(void)
@@ -62,11 +62,15 @@ static void spin_met(struct vdev_poll *poll)
 {
 	poll->idle_since_ns = 0;
 	poll->want_cnt = MAX(poll->want_cnt / 2, VDEV_POLL_WANT_MIN);
+	poll->credit = MIN(poll->credit + 1, VDEV_POLL_CREDIT_MAX);
 }
 
 static bool spin_missed(struct vdev_poll *poll, uint64_t begun_ns, uint64_t now_ns)
 {
 	if (poll->mode != VDEV_POLL_ON) {
+		poll->credit -= MIN(poll->credit, VDEV_POLL_CREDIT_MISS);
+		if (poll->credit)
+			return false;
 		poll->short_cnt = 0;
 		poll->want_cnt = MIN(poll->want_cnt * 2, VDEV_POLL_WANT_MAX);
 		return false;
@@ -79,10 +83,10 @@ static bool spin_missed(struct vdev_poll *poll, uint64_t begun_ns, uint64_t now_
 	return !poll->real_time && now_ns - poll->idle_since_ns < VDEV_POLL_IDLE_NS;
 }
 
-bool vdev_poll_spin(struct vdev_poll *poll, bool (*has_news)(void *arg), void *arg)
+bool vdev_poll_spin(struct vdev_poll *poll, bool inflight, bool (*has_news)(void *arg), void *arg)
 {
 	uint64_t max_ns = poll->mode == VDEV_POLL_ON ? VDEV_POLL_SLICE_NS : VDEV_POLL_SPIN_NS;
-	uint64_t begun_ns = 0, now_ns = 0;
+	uint64_t begun_ns = 0, yielded_ns = 0, now_ns = 0;
 
 	/* The clock is first read when something has not come at once. */
 	for (;;) {
@@ -95,7 +99,11 @@ bool vdev_poll_spin(struct vdev_poll *poll, bool (*has_news)(void *arg), void *a
 		}
 		now_ns = clock_now_ns();
 		if (!begun_ns)
-			begun_ns = now_ns;
+			begun_ns = yielded_ns = now_ns;
+		if (inflight && now_ns - yielded_ns >= VDEV_POLL_YIELD_NS) {
+			(void)sched_yield();
+			yielded_ns = now_ns;
+		}
 		if (now_ns - begun_ns >= max_ns)
 			return spin_missed(poll, begun_ns, now_ns);
 	}

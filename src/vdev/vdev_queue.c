@@ -326,7 +326,7 @@ static bool queue_poll(struct vdev_queue *q)
 	/* Nobody else hands over what the turn has prepared. */
 	if (loop_poll(&q->loop) > 0)
 		return true;
-	if (!vdev_poll_spin(&q->poll, queue_has_news, q))
+	if (!vdev_poll_spin(&q->poll, blk_queue_inflight_cnt(q->bq) > 0, queue_has_news, q))
 		return false;
 	(void)loop_poll(&q->loop);
 	return true;

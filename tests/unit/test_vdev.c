@@ -14,6 +14,7 @@
 #include "run_suite.h"
 #include "test_vdev_fixture.h"
 #include "vblk/virtqueue/vq_inflight.h"
+#include "vdev_poll.h"
 START_TEST(started_queue_looks_at_its_ring_without_a_kick)
 {
 	struct ring_blk_req req = submit(0);
@@ -216,10 +217,11 @@ END_TEST
 
 START_TEST(queue_threads_batch_when_asked)
 {
+	bool spins = poll_mode == VDEV_POLL_ON && vdev_can_poll();
 	struct vdev_queue_info info;
 
 	vdev_queue_info(vdev, 1, &info);
-	ck_assert_int_eq(sched_getscheduler(info.thread_id), SCHED_BATCH);
+	ck_assert_int_eq(sched_getscheduler(info.thread_id), spins ? SCHED_OTHER : SCHED_BATCH);
 	vdev_free(vdev);
 	ck_assert_int_eq(make(false), 0);
 	vdev_queue_info(vdev, 1, &info);

@@ -87,7 +87,7 @@ static const struct vdev_transport_ops ops = {
 };
 
 bool keep_real_time;
-static enum vdev_poll_mode poll_mode;
+enum vdev_poll_mode poll_mode;
 
 int make(bool sched_batch)
 {

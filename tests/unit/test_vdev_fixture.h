@@ -33,6 +33,7 @@ void new_rings(void);
 void setup(void);
 void setup_adaptive(void);
 void setup_polling(void);
+extern enum vdev_poll_mode poll_mode;
 void pump_until(unsigned int *cnt, unsigned int want);
 void stop(void);
 void teardown(void);

@@ -63,9 +63,26 @@ START_TEST(spin_that_meets_something_is_followed_by_more)
 	sleep_shortly(VDEV_POLL_WANT_MIN);
 	for (unsigned int i = 0; i < 3; i++) {
 		looks_left = i;
-		ck_assert(vdev_poll_spin(&state, news_after_some_looks, NULL));
+		ck_assert(vdev_poll_spin(&state, false, news_after_some_looks, NULL));
 		ck_assert(vdev_poll_wants(&state));
 	}
+}
+END_TEST
+
+START_TEST(spins_that_mostly_meet_something_go_on)
+{
+	sleep_shortly(VDEV_POLL_WANT_MIN);
+	looks_left = 0;
+	for (unsigned int i = 0; i < 100; i++) {
+		for (unsigned int k = 0; k < VDEV_POLL_CREDIT_MISS + 1; k++)
+			ck_assert(vdev_poll_spin(&state, false, news_after_some_looks, NULL));
+		ck_assert(!vdev_poll_spin(&state, false, never_news, NULL));
+		ck_assert(vdev_poll_wants(&state));
+	}
+	/* And end when they no longer do, whatever was before. */
+	for (unsigned int i = 0; i < VDEV_POLL_CREDIT_MAX / VDEV_POLL_CREDIT_MISS; i++)
+		(void)vdev_poll_spin(&state, false, never_news, NULL);
+	ck_assert(!vdev_poll_wants(&state));
 }
 END_TEST
 
@@ -76,18 +93,18 @@ START_TEST(spins_for_nothing_become_rare_and_useful_ones_common_again)
 	while (want < VDEV_POLL_WANT_MAX) {
 		sleep_shortly(want);
 		ck_assert(vdev_poll_wants(&state));
-		ck_assert(!vdev_poll_spin(&state, never_news, NULL));
+		ck_assert(!vdev_poll_spin(&state, false, never_news, NULL));
 		want *= 2;
 		sleep_shortly(want - 1);
 		ck_assert(!vdev_poll_wants(&state));
 		sleep_shortly(1);
 		ck_assert(vdev_poll_wants(&state));
 	}
-	ck_assert(!vdev_poll_spin(&state, never_news, NULL));
+	ck_assert(!vdev_poll_spin(&state, false, never_news, NULL));
 	ck_assert_uint_eq(state.want_cnt, VDEV_POLL_WANT_MAX);
 	looks_left = 0;
 	while (want > VDEV_POLL_WANT_MIN) {
-		ck_assert(vdev_poll_spin(&state, news_after_some_looks, NULL));
+		ck_assert(vdev_poll_spin(&state, false, news_after_some_looks, NULL));
 		want /= 2;
 		ck_assert_uint_eq(state.want_cnt, want);
 	}
@@ -100,13 +117,13 @@ START_TEST(on_looks_around_between_spins_and_sleeps_when_long_idle)
 
 	state.mode = VDEV_POLL_ON;
 	ck_assert(vdev_poll_wants(&state));
-	while (vdev_poll_spin(&state, never_news, NULL))
+	while (vdev_poll_spin(&state, false, never_news, NULL))
 		;
 	ck_assert_uint_ge(clock_now_ns() - begun_ns, VDEV_POLL_IDLE_NS);
 	/* Woken again it has as long. */
 	vdev_poll_slept(&state, NSEC_PER_SEC);
 	ck_assert(vdev_poll_wants(&state));
-	ck_assert(vdev_poll_spin(&state, never_news, NULL));
+	ck_assert(vdev_poll_spin(&state, false, never_news, NULL));
 }
 END_TEST
 
@@ -124,7 +141,7 @@ START_TEST(nobody_spins_with_real_time)
 		(void)vdev_poll_wants(&state);
 	ck_assert(vdev_poll_wants(&state));
 	ck_assert_int_eq(sched_setscheduler(0, SCHED_RR, &rr), 0);
-	ck_assert(!vdev_poll_spin(&state, never_news, NULL));
+	ck_assert(!vdev_poll_spin(&state, false, never_news, NULL));
 	ck_assert(!vdev_poll_wants(&state));
 }
 END_TEST
@@ -295,6 +312,7 @@ END_TEST
 
 START_TEST(on_needs_hardly_any_kick_and_an_idle_queue_asks_for_one)
 {
+	struct vdev_queue_info info;
 	uint64_t begun_ns;
 
 	if (!vdev_can_poll())
@@ -303,6 +321,9 @@ START_TEST(on_needs_hardly_any_kick_and_an_idle_queue_asks_for_one)
 	for (unsigned int i = 0; i < 500; i++)
 		run_request();
 	ck_assert_uint_lt(kick_cnt, 100);
+	/* What works for it has its policy, and must be able to preempt it. */
+	vdev_queue_info(vdev, 0, &info);
+	ck_assert_int_eq(sched_getscheduler(info.thread_id), SCHED_OTHER);
 	begun_ns = clock_now_ns();
 	while (ring_avail_event(ring) != ring->avail_idx) {
 		ck_assert_uint_lt(clock_now_ns() - begun_ns, PATIENCE_NS);
@@ -324,6 +345,7 @@ int main(void)
 	tcase_set_timeout(learn, 60);
 	tcase_add_test(learn, adaptive_begins_with_sleeping_and_spins_after_short_sleeps_in_a_row);
 	tcase_add_test(learn, spin_that_meets_something_is_followed_by_more);
+	tcase_add_test(learn, spins_that_mostly_meet_something_go_on);
 	tcase_add_test(learn, spins_for_nothing_become_rare_and_useful_ones_common_again);
 	tcase_add_test(learn, on_looks_around_between_spins_and_sleeps_when_long_idle);
 	tcase_add_test(learn, nobody_spins_with_real_time);

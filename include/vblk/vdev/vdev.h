@@ -93,7 +93,7 @@ enum vdev_poll_mode {
  * struct vdev_params - constant facts
  * @bdev, @blk: borrowed until vdev_free()
  * @sched_batch: queue threads run under SCHED_BATCH: they let the submitter fill
- *               a batch instead of preempting it at every kick
+ *               a batch instead of preempting it at every kick. Not where they look all the time
  * @poll: never with real-time priority
  * @keep_real_time: queue threads that inherit real time keep it for good, and not only until they
  *               have the driver's memory: the kernel's reserve of memory is theirs
