@@ -41,7 +41,7 @@ struct blk_slot {
  * @iov_store: (queue_size + 1) arrays of iov_max
  * @submitted: something was handed to bdev_submit() since the last bdev_commit()
  * @turn_ns: the clock when this turn took its first request; one reading serves them all
- * @unpublished_cnt: pushed since the last vq_publish()
+ * @unpublished_cnt: pushed since the last vq_publish(); @unpublished_bytes: their data
  * @fresh_map: no take() yet since set_map(), so the ring's recovery is not counted
  * @by_file: the map of requests to come, if one of its regions is by_file, else NULL
  * @idx: of this queue, for probes
@@ -58,10 +58,12 @@ struct blk_queue {
 	unsigned int iov_max;
 	unsigned int idx;
 	unsigned int unpublished_cnt;
+	uint64_t unpublished_bytes;
 	uint64_t turn_ns;
 	bool submitted;
 	bool fresh_map;
 	bool on_hold;
+	bool eager;
 	bool given_up;
 	bool write_through; /* relaxed: any thread writes it */
 	struct blk_account account;
@@ -166,6 +168,7 @@ void blk_queue_set_map(struct blk_queue *q, const struct memmap *map)
 	q->fresh_map = true;
 	/* What a stopped ring did not publish is gone with it. */
 	q->unpublished_cnt = 0;
+	q->unpublished_bytes = 0;
 	q->account.run_cnt = 0;
 	q->account.inline_cnt = 0;
 }
@@ -179,6 +182,11 @@ void blk_queue_set_write_through(struct blk_queue *q, bool on)
 void blk_queue_hold(struct blk_queue *q, bool on_hold)
 {
 	q->on_hold = on_hold;
+}
+
+void blk_queue_set_eager(struct blk_queue *q, bool eager)
+{
+	q->eager = eager;
 }
 
 /* The one end of every request: the head goes back to the driver. */
@@ -281,6 +289,7 @@ static void slot_account(struct blk_slot *slot, uint8_t status)
 	if (status == VIRTIO_BLK_S_OK)
 		for (unsigned int i = 0; i < req->range_cnt; i++)
 			bytes += req->ranges[i].len_bytes;
+	slot->q->unpublished_bytes += bytes;
 	blk_account_end(account, req->op, slot->taken_ns, bytes);
 	if (BLK_PROBE_ON(complete))
 		slot_trace_end(slot, status);
@@ -419,6 +428,14 @@ static void commit_submitted(struct blk_queue *q)
 	q->account.inside = 0;
 }
 
+/* The driver could be at work on what has completed, instead of waiting for the rest of the batch.
+ */
+static bool has_enough(const struct blk_queue *q)
+{
+	return q->eager && (q->unpublished_cnt >= BLK_QUEUE_EAGER_MAX ||
+			    q->unpublished_bytes >= BLK_QUEUE_EAGER_BYTES);
+}
+
 int blk_queue_take(struct blk_queue *q)
 {
 	struct vq_chain chain;
@@ -442,6 +459,8 @@ int blk_queue_take(struct blk_queue *q)
 		else
 			start_request(q, &chain);
 		cnt++;
+		if (has_enough(q))
+			break;
 	}
 	/* As the driver sees it: what has ended and was not shown to it counts. */
 	stats_at_least(&q->account.stats->inflight_max,
@@ -463,6 +482,7 @@ bool blk_queue_publish(struct blk_queue *q)
 	if (wants_interrupt)
 		stats_add(&q->account.stats->interrupts, 1);
 	q->unpublished_cnt = 0;
+	q->unpublished_bytes = 0;
 	return wants_interrupt;
 }
 

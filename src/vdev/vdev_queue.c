@@ -70,8 +70,10 @@ static int queue_setup(struct vdev_queue *q)
 	vdev_watch_init(&q->watch, &q->loop, q->vdev->stuck_ms / 2);
 	vdev_poll_init(&q->poll, q->vdev->poll);
 	r = blk_queue_new(q->vdev->blk, q->vdev->bdev, &q->loop, &q->bq);
-	if (r == 0)
+	if (r == 0) {
 		blk_queue_set_idx(q->bq, q->idx);
+		blk_queue_set_eager(q->bq, vdev_can_poll());
+	}
 	if (r == 0 && q->vdev->stats)
 		blk_queue_use_stats(q->bq, &q->vdev->stats[q->idx]);
 	/* Inherited real time is a right to memory: kept until all that is needed is there. */

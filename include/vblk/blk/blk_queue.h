@@ -23,6 +23,9 @@
  * that completes at once, must still see its completions.
  */
 #define BLK_QUEUE_TAKE_MAX 64
+/* What completes inside before an eager queue lets the driver begin with it. */
+#define BLK_QUEUE_EAGER_MAX   16u
+#define BLK_QUEUE_EAGER_BYTES (64u << 10)
 
 struct blk_queue;
 
@@ -65,10 +68,17 @@ void blk_queue_set_write_through(struct blk_queue *q, bool on);
 /* While on hold, only requests that a predecessor left are taken, and no new ones. */
 void blk_queue_hold(struct blk_queue *q, bool on_hold);
 
+/*
+ * The driver has a CPU of its own: it is shown what has completed while the rest of a batch is
+ * worked at, at the price of more interrupts. Where it shares the CPU it could do nothing with it.
+ */
+void blk_queue_set_eager(struct blk_queue *q, bool eager);
+
 /**
  * blk_queue_take() - pop what the driver has made available and submit it
  *
- * Stops after BLK_QUEUE_TAKE_MAX requests. Completions may happen inside. A turn of the caller:
+ * Stops after BLK_QUEUE_TAKE_MAX requests, an eager queue when enough has completed inside. A turn
+ *of the caller:
  *
  *	n = blk_queue_take(q);
  *	if (blk_queue_publish(q))
