@@ -119,6 +119,7 @@ int vdev_new(const struct vdev_params *params, struct vdev **ret_vdev)
 	 */
 	vdev->sched_batch =
 		params->sched_batch && !(params->poll == VDEV_POLL_ON && vdev_can_poll());
+	vdev->eager = params->eager && vdev_can_poll();
 	vdev->poll = params->poll;
 	vdev->keep_real_time = params->keep_real_time;
 	vdev->fence_fd = params->fence_fd;

@@ -111,6 +111,7 @@ struct vdev {
 	const struct vdev_transport_ops *ops;
 	void *ctx;
 	bool sched_batch;
+	bool eager;
 	enum vdev_poll_mode poll;
 	bool keep_real_time;
 	int fence_fd;

@@ -72,7 +72,7 @@ static int queue_setup(struct vdev_queue *q)
 	r = blk_queue_new(q->vdev->blk, q->vdev->bdev, &q->loop, &q->bq);
 	if (r == 0) {
 		blk_queue_set_idx(q->bq, q->idx);
-		blk_queue_set_eager(q->bq, vdev_can_poll());
+		blk_queue_set_eager(q->bq, q->vdev->eager);
 	}
 	if (r == 0 && q->vdev->stats)
 		blk_queue_use_stats(q->bq, &q->vdev->stats[q->idx]);

@@ -126,6 +126,8 @@ static int dev_init(struct vhu_dev *dev, const struct vhu_dev_params *params)
 		.ops = &dev_ops,
 		.ctx = dev,
 		.sched_batch = params->sched_batch,
+		/* One write to an eventfd. */
+		.eager = true,
 		.poll = params->poll,
 		.fence_fd = params->fence_fd,
 		.stuck_ms = params->stuck_ms,

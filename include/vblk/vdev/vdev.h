@@ -94,6 +94,8 @@ enum vdev_poll_mode {
  * @bdev, @blk: borrowed until vdev_free()
  * @sched_batch: queue threads run under SCHED_BATCH: they let the submitter fill
  *               a batch instead of preempting it at every kick. Not where they look all the time
+ * @eager: an interrupt costs little: where there is more than one CPU, what has completed is
+ *         shown before the batch is through (blk_queue_set_eager())
  * @poll: never with real-time priority
  * @keep_real_time: queue threads that inherit real time keep it for good, and not only until they
  *               have the driver's memory: the kernel's reserve of memory is theirs
@@ -112,6 +114,7 @@ struct vdev_params {
 	const struct vdev_transport_ops *ops;
 	void *ctx;
 	bool sched_batch;
+	bool eager;
 	enum vdev_poll_mode poll;
 	bool keep_real_time;
 	int fence_fd;
