@@ -534,36 +534,6 @@ START_TEST(take_stops_after_its_budget)
 }
 END_TEST
 
-START_TEST(eager_queue_stops_when_there_is_enough_to_show)
-{
-	fake_bdev_set_mode(fake, FAKE_BDEV_SYNC);
-	blk_queue_set_eager(q, true);
-	for (unsigned int i = 0; i < BLK_QUEUE_EAGER_MAX + 2; i++)
-		(void)submit(VIRTIO_BLK_T_IN, i, 512);
-	ck_assert_int_eq(blk_queue_take(q), BLK_QUEUE_EAGER_MAX);
-	blk_queue_publish(q);
-	ck_assert_uint_eq(ring_reap(ring), BLK_QUEUE_EAGER_MAX);
-	ck_assert_int_eq(blk_queue_take(q), 2);
-	blk_queue_publish(q);
-	ring_reap(ring);
-
-	for (unsigned int i = 0; i < 3; i++)
-		(void)submit(VIRTIO_BLK_T_IN, 0, BLK_QUEUE_EAGER_BYTES / 2);
-	ck_assert_int_eq(blk_queue_take(q), 2);
-	blk_queue_publish(q);
-	ck_assert_int_eq(blk_queue_take(q), 1);
-	blk_queue_publish(q);
-	ring_reap(ring);
-
-	/* What is under way is nothing to show. */
-	fake_bdev_set_mode(fake, FAKE_BDEV_HELD);
-	for (unsigned int i = 0; i < BLK_QUEUE_EAGER_MAX + 2; i++)
-		(void)submit(VIRTIO_BLK_T_IN, i, 512);
-	ck_assert_int_eq(blk_queue_take(q), BLK_QUEUE_EAGER_MAX + 2);
-	fake_bdev_complete_all(fake, 0);
-}
-END_TEST
-
 START_TEST(broken_ring_lets_requests_in_flight_finish)
 {
 	struct ring_blk_req a = submit(VIRTIO_BLK_T_IN, 0, 512), b;
@@ -794,7 +764,6 @@ int main(void)
 	tcase_add_test(flow, batch_is_committed_once);
 	tcase_add_test(flow, unwanted_interrupts_are_not_counted);
 	tcase_add_test(flow, take_stops_after_its_budget);
-	tcase_add_test(flow, eager_queue_stops_when_there_is_enough_to_show);
 	tcase_add_test(flow, broken_ring_lets_requests_in_flight_finish);
 	tcase_add_test(flow, busy_head_breaks_the_queue_and_harms_no_request);
 	tcase_add_loop_test(flow, random_order_pushes_every_head_exactly_once, 0, 5);

@@ -12,7 +12,7 @@
 #include "run_suite.h"
 #include "vblk/blk/blk_queue.h"
 
-#define RING_SIZE 16
+#define RING_SIZE 64
 #define IOVA_BASE 0x10000
 #define MEM_BYTES (1u << 20)
 
@@ -180,6 +180,44 @@ START_TEST(counting_goes_on_in_memory_of_a_predecessor)
 }
 END_TEST
 
+static void submit_reads(unsigned int cnt, uint32_t data_bytes)
+{
+	ring_alloc_reset(ring);
+	memset(ring->desc_busy, 0, RING_SIZE * sizeof(ring->desc_busy[0]));
+	for (unsigned int i = 0; i < cnt; i++)
+		submit(VIRTIO_BLK_T_IN, 0, data_bytes);
+}
+
+/* Batches that it takes to get @cnt requests of @data_bytes through. */
+static uint64_t batches_of(unsigned int cnt, uint32_t data_bytes)
+{
+	uint64_t before = stats()->batches;
+
+	submit_reads(cnt, data_bytes);
+	while (blk_queue_take(q) > 0)
+		(void)blk_queue_publish(q);
+	ck_assert_uint_eq(ring_reap(ring), cnt);
+	return stats()->batches - before;
+}
+
+START_TEST(eager_queue_shows_parts_of_what_has_completed_inside)
+{
+	fake_bdev_set_mode(fake, FAKE_BDEV_SYNC);
+	ck_assert_uint_eq(batches_of(BLK_QUEUE_EAGER_MAX + 1, 512), 1);
+	blk_queue_set_eager(q, true);
+	ck_assert_uint_eq(batches_of(BLK_QUEUE_EAGER_MAX, 512), 1);
+	ck_assert_uint_eq(batches_of(BLK_QUEUE_EAGER_MAX + 1, 512), 2);
+	ck_assert_uint_eq(batches_of(2, BLK_QUEUE_EAGER_BYTES / 2), 1);
+	ck_assert_uint_eq(batches_of(3, BLK_QUEUE_EAGER_BYTES / 2), 2);
+
+	/* What is under way is nothing to show. */
+	fake_bdev_set_mode(fake, FAKE_BDEV_HELD);
+	submit_reads(BLK_QUEUE_EAGER_MAX + 1, 512);
+	ck_assert_int_eq(blk_queue_take(q), BLK_QUEUE_EAGER_MAX + 1);
+	fake_bdev_complete_all(fake, 0);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tc = tcase_create("stats");
@@ -189,6 +227,7 @@ int main(void)
 	tcase_add_test(tc, latency_is_from_the_turn_that_took_to_the_publication);
 	tcase_add_test(tc, a_batch_costs_two_readings_of_the_clock);
 	tcase_add_test(tc, what_needs_no_backend_is_counted_apart);
+	tcase_add_test(tc, eager_queue_shows_parts_of_what_has_completed_inside);
 	tcase_add_test(tc, counting_goes_on_in_memory_of_a_predecessor);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
