@@ -65,7 +65,7 @@ check()
 	check_process "$keeper" $NET_ADMIN "2 1"
 	check_process "$worker" $NONE "2 2"
 	assert_eq "$(holds "$keeper")" \
-		"/dev/null /dev/vduse/control /proc/swaps $RUN_DIR/$1 $RUN_DIR/$1/lock $image " "files of the keeper"
+		"/dev/null /dev/vduse/control /proc/swaps /proc/sys/vm/min_free_kbytes $RUN_DIR/$1 $RUN_DIR/$1/lock $image " "files of the keeper"
 	assert_eq "$(holds "$worker")" "/dev/null /dev/vduse/$1 $RUN_DIR/$1/worker $image " "files of the worker"
 	assert_eq "$(stat -c '%a %u %g' "$RUN_DIR/$1" "$RUN_DIR/$1"/{control,state.json,inflight,lock} |
 		tr '\n' ' ')" "750 $uid $gid 660 $uid $gid 640 $uid $gid 600 $uid $gid 600 $uid $gid " \
