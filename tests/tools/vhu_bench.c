@@ -13,6 +13,7 @@
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@
 #define ADDR	    (1ull << 30)
 #define RING_BYTES  (1u << 20)
 #define TABLE_LEN   4u
+#define LOOKS_PER_YIELD 64u
 #define WARM_UP_MS  200u
 #define BIT64(n)    (1ull << (n))
 #define SUB_BITS    5u /* of the histogram: 3 % */
@@ -269,11 +271,15 @@ static unsigned int reap(void)
 
 static void wait_for_call(void)
 {
+	static unsigned int looks;
 	struct pollfd pfd = { b.call_fd, POLLIN, 0 };
 	uint64_t cnt;
 
 	if (b.spin) {
 		__builtin_ia32_pause();
+		/* The kernel may work for the server, and have no other CPU to do it on. */
+		if (++looks % LOOKS_PER_YIELD == 0)
+			(void)sched_yield();
 		return;
 	}
 	if (vq_driver_irq_enable(b.drv))
