@@ -28,16 +28,16 @@
 #include "vblk/vhu_client/vhu_client.h"
 #include "vblk/virtqueue/vq_driver.h"
 
-#define RING_SIZE   256u
-#define DEPTH_MAX   RING_SIZE
-#define ADDR	    (1ull << 30)
-#define RING_BYTES  (1u << 20)
-#define TABLE_LEN   4u
+#define RING_SIZE	256u
+#define DEPTH_MAX	RING_SIZE
+#define ADDR		(1ull << 30)
+#define RING_BYTES	(1u << 20)
+#define TABLE_LEN	4u
 #define LOOKS_PER_YIELD 64u
-#define WARM_UP_MS  200u
-#define BIT64(n)    (1ull << (n))
-#define SUB_BITS    5u /* of the histogram: 3 % */
-#define BUCKETS_CNT (64u << SUB_BITS)
+#define WARM_UP_MS	200u
+#define BIT64(n)	(1ull << (n))
+#define SUB_BITS	5u /* of the histogram: 3 % */
+#define BUCKETS_CNT	(64u << SUB_BITS)
 
 struct bench {
 	const char *path;
