@@ -297,7 +297,7 @@ suite_lint()
 {
 	need_build_packages
 	need_packages git clang clang-tidy clang-format cppcheck shellcheck codespell mandoc \
-		zsh systemd
+		man-db groff-base zsh systemd
 	# Most checks need no program: they run even when the build fails.
 	built dev || :
 	run_ctest dev lint
