@@ -30,8 +30,7 @@ static int reserve(struct ballast *ballast, size_t len)
 	if (munlock(addr, len) < 0 || mprotect(addr, len, PROT_READ | PROT_WRITE) < 0 ||
 	    mlock2(addr, len, MLOCK_ONFAULT) < 0 || madvise(addr, len, MADV_DONTFORK) < 0)
 		return -errno;
-	/* A huge page would come as a whole, above any floor. Kernels without know no such advice.
-	 */
+	/* A huge page would come as a whole, whatever the floor. Not all kernels have them. */
 	(void)madvise(addr, len, MADV_NOHUGEPAGE);
 	return 0;
 }

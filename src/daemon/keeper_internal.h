@@ -294,9 +294,8 @@ void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed);
 /* keeper_swap.c */
 /* Looks now and whenever the host's swaps change; logs what is news. */
 void keeper_watch_swaps(struct keeper *keeper);
-void keeper_swap_serving(struct keeper *keeper);
-/* Before its successor is started. */
-void keeper_swap_worker_exit(struct keeper *keeper);
+/* A worker serves now, or has ended: before its successor is started. */
+void keeper_swap_follow(struct keeper *keeper);
 
 /* keeper_watchdog.c */
 /* Where systemd asks for signs of life. Return: 0 or -errno. */

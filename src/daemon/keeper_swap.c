@@ -44,16 +44,15 @@ static void set_worker(struct keeper *keeper)
 		host_process_each_thread("", keeper->worker_pid, set_thread, keeper);
 }
 
-/* What others may have: taken from what is above it, and from the reserve for no longer than that.
- */
+/* The reserve: while more is free nobody waits for a page. Not known: no page is taken. */
 static uint64_t floor_bytes(const struct keeper *keeper)
 {
 	char text[32];
-	ssize_t len = -1;
+	ssize_t len = pread(keeper->reserve_fd, text, sizeof(text) - 1, 0);
 
-	if (keeper->reserve_fd >= 0)
-		len = pread(keeper->reserve_fd, text, sizeof(text) - 1, 0);
-	text[len > 0 ? len : 0] = '\0';
+	if (len <= 0)
+		return UINT64_MAX;
+	text[len] = '\0';
 	return strtoull(text, NULL, 10) * 1024;
 }
 
@@ -70,26 +69,20 @@ static void take_ballast(struct keeper *keeper)
 {
 	size_t len = BALLAST_BYTES + keeper->blk.queue_cnt * BALLAST_QUEUE_BYTES;
 
-	if (!keeper->ballast.addr && ballast_init(&keeper->ballast, len) < 0)
+	if (!keeper->ballast.addr &&
+	    (keeper->reserve_fd < 0 || ballast_init(&keeper->ballast, len) < 0))
 		log_warning("cannot keep memory for the next worker");
 	(void)on_fill(NULL, 0, keeper);
 }
 
-static void drop_ballast(struct keeper *keeper)
+void keeper_swap_follow(struct keeper *keeper)
 {
+	if (keeper->is_swap && keeper->serving) {
+		take_ballast(keeper);
+		return;
+	}
 	keeper_disarm_timer(&keeper->ballast_source);
 	ballast_drop(&keeper->ballast);
-}
-
-void keeper_swap_serving(struct keeper *keeper)
-{
-	if (keeper->is_swap)
-		take_ballast(keeper);
-}
-
-void keeper_swap_worker_exit(struct keeper *keeper)
-{
-	drop_ballast(keeper);
 }
 
 static void tell(const struct keeper *keeper)
@@ -115,10 +108,7 @@ static void look(struct keeper *keeper)
 	keeper->is_swap = is_swap;
 	set_thread(0, keeper);
 	set_worker(keeper);
-	if (!is_swap)
-		drop_ballast(keeper);
-	else if (keeper->serving)
-		take_ballast(keeper);
+	keeper_swap_follow(keeper);
 	tell(keeper);
 }
 

@@ -28,7 +28,7 @@ void keeper_on_serving(struct keeper *keeper)
 		return;
 	keeper->serving = true;
 	keeper->worker_failures = 0;
-	keeper_swap_serving(keeper);
+	keeper_swap_follow(keeper);
 	if (keeper->given_up)
 		keeper_send_give_up(keeper);
 	if (keeper->state == KEEPER_STARTING) {
@@ -120,7 +120,7 @@ static void schedule_restart(struct keeper *keeper, bool from_outside)
 
 void keeper_on_worker_exit(struct keeper *keeper, int code, bool killed)
 {
-	keeper_swap_worker_exit(keeper);
+	keeper_swap_follow(keeper);
 	if (keeper->state == KEEPER_FINISHING) {
 		(void)sd_event_exit(keeper->event, keeper->exit_code);
 		return;
