@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include "vblk/util/clock.h"
+#include "vblk/util/cpu.h"
 #include "vblk/util/math.h"
 
 /* Looks between two readings of the clock. */
@@ -46,17 +47,6 @@ bool vdev_poll_wants_slow(struct vdev_poll *poll)
 	return poll->mode == VDEV_POLL_ON || poll->credit || poll->short_cnt >= poll->want_cnt;
 }
 
-static inline void relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("isb" ::: "memory");
-#else
-	__asm__ volatile("" ::: "memory");
-#endif
-}
-
 /* Each useful spin forgives one that was not. */
 static void spin_met(struct vdev_poll *poll)
 {
@@ -69,10 +59,10 @@ static bool spin_missed(struct vdev_poll *poll, uint64_t begun_ns, uint64_t now_
 {
 	if (poll->mode != VDEV_POLL_ON) {
 		poll->credit -= MIN(poll->credit, VDEV_POLL_CREDIT_MISS);
-		if (poll->credit)
-			return false;
-		poll->short_cnt = 0;
-		poll->want_cnt = MIN(poll->want_cnt * 2, VDEV_POLL_WANT_MAX);
+		if (!poll->credit) {
+			poll->short_cnt = 0;
+			poll->want_cnt = MIN(poll->want_cnt * 2, VDEV_POLL_WANT_MAX);
+		}
 		return false;
 	}
 	if (!poll->idle_since_ns)
@@ -95,7 +85,7 @@ bool vdev_poll_spin(struct vdev_poll *poll, bool inflight, bool (*has_news)(void
 				spin_met(poll);
 				return true;
 			}
-			relax();
+			cpu_relax();
 		}
 		now_ns = clock_now_ns();
 		if (!begun_ns)

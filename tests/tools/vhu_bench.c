@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "vblk/util/clock.h"
+#include "vblk/util/cpu.h"
 #include "vblk/util/math.h"
 #include "vblk/util/parse.h"
 #include "vblk/vhu_client/vhu_client.h"
@@ -276,7 +277,7 @@ static void wait_for_call(void)
 	uint64_t cnt;
 
 	if (b.spin) {
-		__builtin_ia32_pause();
+		cpu_relax();
 		/* The kernel may work for the server, and have no other CPU to do it on. */
 		if (++looks % LOOKS_PER_YIELD == 0)
 			(void)sched_yield();
