@@ -304,8 +304,7 @@ struct vu_conn {
 
 /* All features that we can make use of. */
 uint64_t vu_features_wanted(void);
-/* Of our ring that a server with @features is shown; @depth: requests that are in flight at most.
- */
+/* Of our ring that a server with @features is shown; @depth: most requests in flight. */
 uint16_t vu_ring_size(uint64_t features, unsigned int depth);
 /* How many bytes of the configuration space to ask for. */
 uint32_t vu_conf_bytes(uint64_t features);

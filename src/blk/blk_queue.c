@@ -209,11 +209,12 @@ static inline bool store_status(struct blk_queue *q, uint8_t *at, uint8_t status
 
 static void slot_push_status(struct blk_slot *slot, uint8_t status, uint32_t data_bytes)
 {
-	if (store_status(slot->q, slot->req.status_byte, status))
+	if (store_status(slot->q, slot->req.status_byte, status)) {
 		slot_push(slot, data_bytes + 1);
-	else
+	} else {
 		/* Done again: a driver that is shown it would find the status of another one. */
 		vq_abandon(slot->q->vq, slot->head);
+	}
 }
 
 static void parse(const struct blk_queue *q, const struct vq_chain *chain, struct iovec *iov,
@@ -428,8 +429,7 @@ static void commit_submitted(struct blk_queue *q)
 	q->account.inside = 0;
 }
 
-/* The driver could be at work on what has completed, instead of waiting for the rest of the batch.
- */
+/* The driver could be at work on what has completed, while the rest of the batch is. */
 static bool has_enough(const struct blk_queue *q)
 {
 	return q->eager && (q->unpublished_cnt >= BLK_QUEUE_EAGER_MAX ||

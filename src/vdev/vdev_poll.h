@@ -33,8 +33,7 @@
 /* Short sleeps in a row before a spin is tried. */
 #define VDEV_POLL_WANT_MIN 8u
 #define VDEV_POLL_WANT_MAX 1024u
-/* A spin for nothing costs the CPU for its whole time, one that meets something spares two
- * wake-ups. */
+/* A spin for nothing costs its whole time, one that meets something spares two wake-ups. */
 #define VDEV_POLL_CREDIT_MAX  16u
 #define VDEV_POLL_CREDIT_MISS 2u
 

@@ -72,7 +72,7 @@ struct vduse_mem {
 	void *umem; /* NULL: not wanted or not to be had */
 	size_t umem_bytes;
 	int umem_fd;
-	bool hides; /* @umem, once in use, is names of what is in @umem_fd: umem_hide() */
+	bool hides; /* addresses in @umem are names of what is in @umem_fd: umem_hide() */
 
 	pthread_mutex_t lock;
 	/* Under @lock. */
@@ -86,7 +86,7 @@ struct vduse_mem {
 /*
  * @umem_bytes: bounce memory of our own to offer to the kernel; 0 = none
  * @umem_fd: borrowed file that holds it; 0 or less = one is made
- * @hides: it is not to be mapped here once it is in use
+ * @hides: it is not to be readable here, but for the moment in which the kernel pins it
  */
 void vduse_mem_init(struct vduse_mem *mem, const struct vduse_sys *sys, int dev_fd,
 		    uint64_t umem_bytes, int umem_fd, bool hides);

@@ -100,8 +100,7 @@ static void umem_map(struct vduse_mem *mem, uint64_t bytes, int outliving_fd)
 	mem->umem = va;
 	mem->umem_bytes = bytes;
 	mem->umem_fd = fd;
-	/* A predecessor may have left data there. The pages stay where the kernel finds them
-	 * quickly. */
+	/* A predecessor may have left data there. The pages stay, so pinning them is quick. */
 	if (mem->hides)
 		umem_protect(mem, PROT_NONE);
 }

@@ -77,8 +77,8 @@ void blk_queue_set_eager(struct blk_queue *q, bool eager);
 /**
  * blk_queue_take() - pop what the driver has made available and submit it
  *
- * Stops after BLK_QUEUE_TAKE_MAX requests, an eager queue when enough has completed inside. A turn
- *of the caller:
+ * Stops after BLK_QUEUE_TAKE_MAX requests, an eager queue when enough has completed inside.
+ * A turn of the caller:
  *
  *	n = blk_queue_take(q);
  *	if (blk_queue_publish(q))

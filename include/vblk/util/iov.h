@@ -29,8 +29,7 @@ uint64_t iov_remaining_bytes(const struct iov_cursor *cur);
 /* Sum of the lengths of @iov[@cnt]. */
 uint64_t iov_total_bytes(const struct iovec *iov, unsigned int cnt);
 
-/* The next contiguous bytes, at most @len, at @ret_ptr; advances; returns how many, 0 at the end.
- */
+/* The next contiguous bytes, at most @len; advances; returns how many, 0 at the end. */
 size_t iov_take(struct iov_cursor *cur, uint64_t len, char **ret_ptr);
 
 /* Copies up to @len bytes out of the buffers, advances; returns bytes copied. */

@@ -121,8 +121,7 @@ struct vhu_client_ring {
 	int call_fd;
 };
 
-/* Return: 0, also where the server does not tell; -EREMOTEIO it has no rings as large; other
- * -errno. */
+/* Return: 0, also where the server does not tell; -EREMOTEIO no ring is as large; -errno. */
 int vhu_client_ring_try_size(struct vhu_client *client, unsigned int idx,
 			     uint16_t size) VBLK_MUST_CHECK;
 
