@@ -173,14 +173,15 @@ static void queue_publish(struct vdev_queue *q)
  * SCHED_BATCH lets a submitter that is not alone on its CPU fill a batch,
  * instead of preempting it at every kick: half as fast again at depth. One
  * request at a time has no batch to fill and is slower by a switch, so the
- * policy follows the depth that is seen.
+ * policy follows the depth that is seen: @most_cnt is the most that were in the
+ * ring at once in this turn, which may have had many, one after the other.
  */
-static void queue_adapt(struct vdev_queue *q, unsigned int taken_cnt)
+static void queue_adapt(struct vdev_queue *q, unsigned int most_cnt)
 {
 	struct sched_param param = { .sched_priority = 0 };
-	bool single = taken_cnt <= 1 && blk_queue_inflight_cnt(q->bq) <= 1;
+	bool single = most_cnt <= 1 && blk_queue_inflight_cnt(q->bq) <= 1;
 
-	if (!q->vdev->sched_batch || !taken_cnt || q->keeps_policy)
+	if (!q->vdev->sched_batch || !most_cnt || q->keeps_policy)
 		return;
 	q->single_cnt = single ? q->single_cnt + 1 : 0;
 	if (q->is_batch != (q->single_cnt < SINGLE_TURNS_MAX)) {
@@ -342,8 +343,7 @@ static bool queue_poll(struct vdev_queue *q)
 static bool queue_serve(struct vdev_queue *q)
 {
 	struct vq *vq = blk_queue_vq(q->bq);
-	unsigned int taken_cnt = 0;
-	bool again = false;
+	unsigned int most_cnt = 0;
 	int taken;
 
 	queue_publish(q);
@@ -357,15 +357,14 @@ static bool queue_serve(struct vdev_queue *q)
 		queue_publish(q);
 		if (taken <= 0 || queue_has_mail(q))
 			break;
-		taken_cnt += (unsigned int)taken;
 		/*
 		 * The first lap leaves completions to the sleep that follows, which
 		 * saves a system call a request at depth 1. Later laps show a busy
 		 * ring, whose older requests must not wait for it to run dry.
 		 */
-		if (again && blk_queue_inflight_cnt(q->bq))
+		if (most_cnt && blk_queue_inflight_cnt(q->bq))
 			(void)loop_poll(&q->loop);
-		again = true;
+		most_cnt = MAX(most_cnt, (unsigned int)taken);
 	}
 	if (taken < 0) {
 		queue_break(q);
@@ -373,8 +372,8 @@ static bool queue_serve(struct vdev_queue *q)
 	}
 	if (taken > 0)
 		return true;
-	queue_adapt(q, taken_cnt);
-	if (taken_cnt)
+	queue_adapt(q, most_cnt);
+	if (most_cnt)
 		queue_try_finish(q);
 	if (queue_poll(q))
 		return true;
