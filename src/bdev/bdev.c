@@ -198,7 +198,8 @@ void bdev_map_changed(struct bdev_queue *bq, const struct memmap *map)
 	bq->bdev->ops->map_changed(bq, map);
 }
 
-static int check_range(const struct bdev_limits *lim, const struct bdev_io *io)
+static inline __attribute__((always_inline)) int check_range(const struct bdev_limits *lim,
+							     const struct bdev_io *io)
 {
 	if (!io->len_bytes ||
 	    !is_aligned(io->offset_bytes | io->len_bytes, lim->logical_block_bytes))
@@ -224,13 +225,14 @@ static int check_ranged_op(const struct bdev_limits *lim, const struct bdev_io *
 	return io->len_bytes <= max_bytes ? check_range(lim, io) : -EINVAL;
 }
 
-static int check_io(const struct bdev_limits *lim, const struct bdev_io *io)
+/* Apart, so that the usual way stays small. */
+static __attribute__((noinline)) int check_other(const struct bdev_limits *lim,
+						 const struct bdev_io *io)
 {
 	switch (io->op) {
 	case BDEV_READ:
-		return check_data(lim, io);
 	case BDEV_WRITE:
-		return lim->read_only ? -EROFS : check_data(lim, io);
+		return -EROFS;
 	case BDEV_FLUSH:
 		return 0;
 	case BDEV_DISCARD:
@@ -241,6 +243,13 @@ static int check_io(const struct bdev_limits *lim, const struct bdev_io *io)
 		return check_ranged_op(lim, io, lim->max_secure_erase_bytes);
 	}
 	return -EOPNOTSUPP;
+}
+
+static int check_io(const struct bdev_limits *lim, const struct bdev_io *io)
+{
+	if (io->op == BDEV_READ || (io->op == BDEV_WRITE && !lim->read_only))
+		return check_data(lim, io);
+	return check_other(lim, io);
 }
 
 void bdev_submit(struct bdev_queue *bq, struct bdev_io *io)

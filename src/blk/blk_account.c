@@ -10,11 +10,10 @@ void blk_account_runs(struct blk_account *account)
 	struct stats_queue *stats = account->stats;
 	uint64_t now_ns;
 
-	if (!account->run_cnt)
+	if (!account->run->cnt)
 		return;
 	now_ns = clock_now_ns();
-	for (unsigned int i = 0; i < account->run_cnt; i++) {
-		const struct blk_run *run = &account->runs[i];
+	for (const struct blk_run *run = account->runs; run <= account->run; run++) {
 		uint64_t latency_ns = now_ns - run->taken_ns;
 
 		stats_add(&stats->requests[run->op], run->cnt);
@@ -22,8 +21,24 @@ void blk_account_runs(struct blk_account *account)
 		stats_add(&stats->latency_sum_ns[run->op], latency_ns * run->cnt);
 		stats_add(&stats->latency[run->op][stats_bucket(latency_ns)], run->cnt);
 	}
-	account->run_cnt = 0;
 	if (account->inline_cnt)
 		stats_add(&stats->inline_ends, account->inline_cnt);
+	blk_account_forget(account);
+}
+
+void blk_account_forget(struct blk_account *account)
+{
+	account->run = account->runs;
+	*account->run = (struct blk_run){ .cnt = 0 };
 	account->inline_cnt = 0;
+}
+
+struct blk_run *blk_account_next(struct blk_account *account, enum bdev_op op, uint64_t taken_ns)
+{
+	if (account->run == account->runs + account->run_max - 1)
+		blk_account_runs(account);
+	if (account->run->cnt)
+		account->run++;
+	*account->run = (struct blk_run){ .taken_ns = taken_ns, .op = op };
+	return account->run;
 }

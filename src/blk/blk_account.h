@@ -29,14 +29,15 @@ struct blk_run {
 /**
  * struct blk_account - of one queue
  * @stats: where it goes
- * @runs: ended and not published; @run_cnt of @run_max
+ * @runs: ended and not published, up to @run, which alone may have no request yet
+ * @run_max: how many there is room for
  * @inside: 1 while requests are being handed to the backend: what ends now ended inline
  * @inline_cnt: of those in @runs
  */
 struct blk_account {
 	struct stats_queue *stats;
 	struct blk_run *runs;
-	unsigned int run_cnt;
+	struct blk_run *run;
 	unsigned int run_max;
 	unsigned int inside;
 	unsigned int inline_cnt;
@@ -44,25 +45,22 @@ struct blk_account {
 
 /* The runs go to the counters. */
 void blk_account_runs(struct blk_account *account);
+/* Nobody is to hear of the runs. */
+void blk_account_forget(struct blk_account *account);
+/* Another run begins. */
+struct blk_run *blk_account_next(struct blk_account *account, enum bdev_op op, uint64_t taken_ns);
 
 /* A request ends. @bytes: 0 after an error */
 static inline void blk_account_end(struct blk_account *account, enum bdev_op op, uint64_t taken_ns,
 				   uint64_t bytes)
 {
-	struct blk_run *run = account->runs + account->run_cnt;
+	struct blk_run *run = account->run;
 
 	account->inline_cnt += account->inside;
-	if (account->run_cnt && run[-1].taken_ns == taken_ns && run[-1].op == op) {
-		run[-1].bytes += bytes;
-		run[-1].cnt++;
-		return;
-	}
-	if (account->run_cnt == account->run_max) {
-		blk_account_runs(account);
-		run = account->runs;
-	}
-	*run = (struct blk_run){ .taken_ns = taken_ns, .bytes = bytes, .op = op, .cnt = 1 };
-	account->run_cnt++;
+	if (run->taken_ns != taken_ns || run->op != op)
+		run = blk_account_next(account, op, taken_ns);
+	run->bytes += bytes;
+	run->cnt++;
 }
 
 #endif

@@ -80,6 +80,7 @@ static int alloc_account(struct blk_queue *q, unsigned int size)
 	q->own_stats = aligned_alloc(_Alignof(struct stats_queue), sizeof(*q->own_stats));
 	account->runs = calloc(size, sizeof(*account->runs));
 	account->run_max = size;
+	account->run = account->runs;
 	if (!q->own_stats || !account->runs)
 		return -ENOMEM;
 	memset(q->own_stats, 0, sizeof(*q->own_stats));
@@ -169,8 +170,7 @@ void blk_queue_set_map(struct blk_queue *q, const struct memmap *map)
 	/* What a stopped ring did not publish is gone with it. */
 	q->unpublished_cnt = 0;
 	q->unpublished_bytes = 0;
-	q->account.run_cnt = 0;
-	q->account.inline_cnt = 0;
+	blk_account_forget(&q->account);
 }
 
 void blk_queue_set_write_through(struct blk_queue *q, bool on)
@@ -198,16 +198,23 @@ static void slot_push(struct blk_slot *slot, uint32_t written_bytes)
 	vq_push(q->vq, slot->head, written_bytes);
 }
 
+static __attribute__((noinline)) bool store_status_by_file(const struct memmap *map, uint8_t *at,
+							   uint8_t status)
+{
+	return memmap_store(map, at, &status, sizeof(status)) == 0;
+}
+
 /* One byte, stored once; vq_publish() releases it together with the data. False: it was not. */
 static inline bool store_status(struct blk_queue *q, uint8_t *at, uint8_t status)
 {
 	if (VBLK_UNLIKELY(q->by_file))
-		return memmap_store(q->by_file, at, &status, sizeof(status)) == 0;
+		return store_status_by_file(q->by_file, at, status);
 	__atomic_store_n(at, status, __ATOMIC_RELAXED);
 	return true;
 }
 
-static void slot_push_status(struct blk_slot *slot, uint8_t status, uint32_t data_bytes)
+static inline __attribute__((always_inline)) void
+slot_push_status(struct blk_slot *slot, uint8_t status, uint32_t data_bytes)
 {
 	if (store_status(slot->q, slot->req.status_byte, status)) {
 		slot_push(slot, data_bytes + 1);
@@ -279,21 +286,32 @@ static __attribute__((noinline)) void slot_trace_end(const struct blk_slot *slot
 			   clock_now_ns() - slot->taken_ns);
 }
 
-static void slot_account(struct blk_slot *slot, uint8_t status)
+static inline __attribute__((always_inline)) void slot_account(struct blk_slot *slot,
+							       uint8_t status)
 {
 	struct blk_account *account = &slot->q->account;
 	const struct blk_req *req = &slot->req;
 	uint64_t bytes = 0;
 
-	if (status == VIRTIO_BLK_S_IOERR)
-		stats_add(&account->stats->errors[req->op], 1);
-	if (status == VIRTIO_BLK_S_OK)
-		for (unsigned int i = 0; i < req->range_cnt; i++)
+	if (status == VIRTIO_BLK_S_OK) {
+		bytes = req->ranges[0].len_bytes;
+		for (unsigned int i = 1; i < req->range_cnt; i++)
 			bytes += req->ranges[i].len_bytes;
+	} else if (status == VIRTIO_BLK_S_IOERR) {
+		stats_add(&account->stats->errors[req->op], 1);
+	}
 	slot->q->unpublished_bytes += bytes;
 	blk_account_end(account, req->op, slot->taken_ns, bytes);
 	if (BLK_PROBE_ON(complete))
 		slot_trace_end(slot, status);
+}
+
+/* With the status of its I/O. */
+static __attribute__((noinline)) void slot_end(struct blk_slot *slot, uint8_t status)
+{
+	slot_account(slot, status);
+	/* After an error the content of data buffers is unknown: claim none of it. */
+	slot_push_status(slot, status, status == VIRTIO_BLK_S_OK ? slot->req.written_bytes : 0);
 }
 
 /* Asked at the end of a request, so a change meets those in flight as well. */
@@ -339,9 +357,7 @@ static void slot_io_done(struct bdev_io *io, int result)
 		slot_submit_flush(slot);
 		return;
 	}
-	slot_account(slot, status);
-	/* After an error the content of data buffers is unknown: claim none of it. */
-	slot_push_status(slot, status, status == VIRTIO_BLK_S_OK ? slot->req.written_bytes : 0);
+	slot_end(slot, status);
 }
 
 static struct blk_slot *slot_of_chain(struct blk_queue *q, const struct vq_chain *chain)
@@ -413,8 +429,7 @@ void blk_queue_give_up(struct blk_queue *q)
 			continue;
 		slot->io.done = slot_io_ignored;
 		slot_hide(slot);
-		slot_account(slot, VIRTIO_BLK_S_IOERR);
-		slot_push_status(slot, VIRTIO_BLK_S_IOERR, 0);
+		slot_end(slot, VIRTIO_BLK_S_IOERR);
 	}
 }
 
@@ -476,6 +491,8 @@ bool blk_queue_publish(struct blk_queue *q)
 	commit_submitted(q);
 	/* Also with nothing pushed: a recovered ring may owe the driver an interrupt. */
 	wants_interrupt = vq_publish(q->vq);
+	if (!q->unpublished_cnt && !wants_interrupt)
+		return false;
 	blk_account_runs(&q->account);
 	if (q->unpublished_cnt)
 		stats_add(&q->account.stats->batches, 1);

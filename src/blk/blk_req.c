@@ -119,8 +119,9 @@ static bool cut_header(struct parser *p)
 }
 
 /* Sectors of 512 bytes that lie on the disk and on block borders, as bytes. */
-static bool range_init(const struct blk_params *params, uint64_t sector, uint64_t len_bytes,
-		       struct blk_range *ret_range)
+static inline __attribute__((always_inline)) bool
+range_init(const struct blk_params *params, uint64_t sector, uint64_t len_bytes,
+	   struct blk_range *ret_range)
 {
 	const struct bdev_limits *limits = &params->limits;
 	uint64_t offset_bytes;
@@ -129,7 +130,9 @@ static bool range_init(const struct blk_params *params, uint64_t sector, uint64_
 	    !range_fits(offset_bytes, len_bytes, bdev_limits_capacity(limits)) ||
 	    !is_aligned(offset_bytes | len_bytes, limits->logical_block_bytes))
 		return false;
-	*ret_range = (struct blk_range){ .offset_bytes = offset_bytes, .len_bytes = len_bytes };
+	ret_range->offset_bytes = offset_bytes;
+	ret_range->len_bytes = len_bytes;
+	ret_range->flags = 0;
 	return true;
 }
 

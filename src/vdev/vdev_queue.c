@@ -241,6 +241,14 @@ static bool queue_has_request(struct vdev_queue *q)
 	return any || vq_memory_is_gone(vq);
 }
 
+/* Would popping bring something? For less than it costs to try. */
+static bool queue_has_more(const struct vdev_queue *q)
+{
+	const struct vq *vq = blk_queue_vq(q->bq);
+
+	return vq_has_available(vq) || vq_redo_cnt(vq) || vq_memory_is_gone(vq);
+}
+
 /*
  * Gets the driver's memory, but only once a request is there: a transport may
  * have nothing to map before (VDUSE's bounce area appears with the first one).
@@ -344,6 +352,7 @@ static bool queue_serve(struct vdev_queue *q)
 {
 	struct vq *vq = blk_queue_vq(q->bq);
 	unsigned int most_cnt = 0;
+	bool again = false;
 	int taken;
 
 	queue_publish(q);
@@ -355,23 +364,27 @@ static bool queue_serve(struct vdev_queue *q)
 	for (;;) {
 		taken = blk_queue_take(q->bq);
 		queue_publish(q);
-		if (taken <= 0 || queue_has_mail(q))
+		if (taken <= 0)
+			break;
+		if (queue_has_mail(q))
+			return true;
+		most_cnt = MAX(most_cnt, (unsigned int)taken);
+		if (!queue_has_more(q))
 			break;
 		/*
 		 * The first lap leaves completions to the sleep that follows, which
 		 * saves a system call a request at depth 1. Later laps show a busy
-		 * ring, whose older requests must not wait for it to run dry.
+		 * ring, whose older requests must not wait for it to run dry. What
+		 * ends here is published by the lap that follows.
 		 */
-		if (most_cnt && blk_queue_inflight_cnt(q->bq))
+		if (again && blk_queue_inflight_cnt(q->bq))
 			(void)loop_poll(&q->loop);
-		most_cnt = MAX(most_cnt, (unsigned int)taken);
+		again = true;
 	}
 	if (taken < 0) {
 		queue_break(q);
 		return false;
 	}
-	if (taken > 0)
-		return true;
 	queue_adapt(q, most_cnt);
 	if (most_cnt)
 		queue_try_finish(q);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "run_suite.h"
@@ -583,6 +584,31 @@ START_TEST(every_thread_of_a_process_is_found)
 }
 END_TEST
 
+START_TEST(only_who_leads_a_session_says_what_it_weighs)
+{
+	char text[8] = "";
+	int status;
+	FILE *f;
+	pid_t pid;
+
+	put("/proc/self/autogroup", "");
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (!pid) {
+		if (host_session_set_nice(root, 5) != -EBUSY || setsid() < 0)
+			_exit(1);
+		_exit(host_session_set_nice(root, 1) < 0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	f = fopen(under("/proc/self/autogroup"), "r");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_ptr_nonnull(fgets(text, sizeof(text), f));
+	fclose(f);
+	ck_assert_str_eq(text, "1");
+}
+END_TEST
+
 /* The real /proc must be digestible, whatever this machine is. */
 START_TEST(real_proc_is_read_without_error)
 {
@@ -637,6 +663,7 @@ static TCase *disk_case(void)
 	tcase_add_test(tc, attributes_are_read_and_written);
 	tcase_add_test(tc, claim_of_a_disk_that_is_not_there);
 	tcase_add_test(tc, every_thread_of_a_process_is_found);
+	tcase_add_test(tc, only_who_leads_a_session_says_what_it_weighs);
 	tcase_add_test(tc, real_proc_is_read_without_error);
 	return tc;
 }
