@@ -119,9 +119,9 @@ static bool cut_header(struct parser *p)
 }
 
 /* Sectors of 512 bytes that lie on the disk and on block borders, as bytes. */
-static inline __attribute__((always_inline)) bool
-range_init(const struct blk_params *params, uint64_t sector, uint64_t len_bytes,
-	   struct blk_range *ret_range)
+static inline __attribute__((always_inline)) bool range_init(const struct blk_params *params,
+							     uint64_t sector, uint64_t len_bytes,
+							     struct blk_range *ret_range)
 {
 	const struct bdev_limits *limits = &params->limits;
 	uint64_t offset_bytes;

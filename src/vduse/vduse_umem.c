@@ -19,9 +19,62 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "vblk/util/clock.h"
+#include "vblk/util/math.h"
+
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+/* What most machines call a huge page; where it is another size there will be none. */
+#define HUGE_PAGE_BYTES (2ull << 20)
+/* Time for making them. The disk can do without, and its user waits. */
+#define HUGE_PAGES_NS (100 * NSEC_PER_MSEC)
+
+/* Where huge pages of the file can be mapped as such. Return: NULL when there is no room. */
+static void *map_aligned(int fd, uint64_t bytes)
+{
+	uint64_t room_bytes = bytes + HUGE_PAGE_BYTES;
+	char *room, *at, *end;
+
+	room = mmap(NULL, room_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		    0);
+	if (room == MAP_FAILED)
+		return NULL;
+	at = room + (align_up((uintptr_t)room, HUGE_PAGE_BYTES) - (uintptr_t)room);
+	end = at + bytes;
+	if (mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+		(void)munmap(room, room_bytes);
+		return NULL;
+	}
+	if (at > room)
+		(void)munmap(room, (size_t)(at - room));
+	if (end < room + room_bytes)
+		(void)munmap(end, (size_t)(room + room_bytes - end));
+	return at;
+}
+
+/*
+ * Of pages of 4 KiB a request of 128 KiB is 32 segments to the block layer below, of a huge page it
+ * is one. Asked for by name, since memory files get none by default (shmem_enabled); of holes none
+ * are made.
+ */
+static void make_huge_pages(int fd, uint64_t bytes)
+{
+	uint64_t begun_ns = clock_now_ns();
+	char *va = map_aligned(fd, bytes);
+
+	if (!va)
+		return;
+	for (uint64_t at = 0; at + HUGE_PAGE_BYTES <= bytes; at += HUGE_PAGE_BYTES)
+		if (madvise(va + at, HUGE_PAGE_BYTES, MADV_COLLAPSE) < 0 ||
+		    clock_now_ns() - begun_ns > HUGE_PAGES_NS)
+			break;
+	(void)munmap(va, bytes);
+}
 
 /*
  * Faults every page in now, so that pinning them at the first request is quick.
@@ -69,6 +122,7 @@ int vduse_umem_new(uint64_t bytes, int *ret_fd)
 		(void)close(fd);
 		return r;
 	}
+	make_huge_pages(fd, bytes);
 	*ret_fd = fd;
 	return 0;
 }
@@ -91,8 +145,8 @@ static void umem_map(struct vduse_mem *mem, uint64_t bytes, int outliving_fd)
 		fd = -1;
 	if (fd < 0)
 		return;
-	va = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (va == MAP_FAILED) {
+	va = map_aligned(fd, bytes);
+	if (!va) {
 		(void)close(fd);
 		return;
 	}

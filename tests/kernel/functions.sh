@@ -374,3 +374,12 @@ disk_stat()
 {
 	awk -v f="$2" '{ print $f }' "/sys/block/${1##*/}/stat"
 }
+
+# kib_of PID NAME FIELD: sum of a field of smaps over all mappings of that name
+kib_of()
+{
+	awk -v name="$2" -v field="$3:" '
+		/^[0-9a-f]+-[0-9a-f]+ / { ours = index($0, name); next }
+		ours && $1 == field { sum += $2 }
+		END { print sum + 0 }' "/proc/$1/smaps"
+}

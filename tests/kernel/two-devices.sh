@@ -11,6 +11,9 @@ attach one "$one"
 disk_one=$disk
 attach two --direct --umem=on "$two"
 disk_two=$disk
+if [ -d /sys/kernel/mm/transparent_hugepage ]; then
+	assert_ge "$(kib_of "$(state two worker_pid)" memfd:vblk-umem ShmemPmdMapped)" 2048 "KiB in huge pages"
+fi
 not [ "$disk_one" = "$disk_two" ] || fail "both are $disk_one"
 assert_eq "$(vblkctl list --json | jq -r 'map(.name) | sort | join(" ")')" "one two" "list"
 
