@@ -169,10 +169,11 @@ static void init(struct keeper *keeper, const struct vblkd_config *config, char 
 
 /*
  * Who submits goes first. Of a program that does one I/O after the other and a queue thread, both
- * ready on one CPU, the kernel takes the one that had less, which is mostly the queue thread: it
- * finds nothing to do and goes to sleep, and the next request has to wake it. With a little less
- * weight it finds the next request instead. That is half the wake-ups at depth 1, and as the
- * program has more to do for a request than we, it is nobody's loss on a busy CPU either.
+ * ready on one CPU, the kernel takes the one that had less. Where that is the queue thread it finds
+ * nothing to do and goes to sleep, and the next request has to wake it; with a little less weight
+ * it finds that request instead. A third of the wake-ups at depth 1 go so, with a program that does
+ * little else. On a busy CPU nobody loses: the program needs more of it for a request than we, and
+ * with equal weights it was the program that all waited for.
  */
 #define SESSION_NICE 1
 
