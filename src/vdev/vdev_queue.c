@@ -20,6 +20,8 @@
 #define QUEUE_LOOP_ENTRIES_MAX	   1024u
 /* Turns with one request in a row until the thread takes it for depth 1. */
 #define SINGLE_TURNS_MAX 64u
+/* Laps of one turn, however busy the ring: others look at what a turn leaves behind. */
+#define LAPS_MAX 64u
 /* Turns that leave the submission to the sleep after one that did not finish. */
 #define LATE_TURNS 32u
 
@@ -351,8 +353,7 @@ static bool queue_poll(struct vdev_queue *q)
 static bool queue_serve(struct vdev_queue *q)
 {
 	struct vq *vq = blk_queue_vq(q->bq);
-	unsigned int most_cnt = 0;
-	bool again = false;
+	unsigned int most_cnt = 0, lap_cnt = 0;
 	int taken;
 
 	queue_publish(q);
@@ -366,20 +367,21 @@ static bool queue_serve(struct vdev_queue *q)
 		queue_publish(q);
 		if (taken <= 0)
 			break;
-		if (queue_has_mail(q))
-			return true;
 		most_cnt = MAX(most_cnt, (unsigned int)taken);
 		if (!queue_has_more(q))
 			break;
+		if (queue_has_mail(q) || lap_cnt == LAPS_MAX) {
+			queue_adapt(q, most_cnt);
+			return true;
+		}
 		/*
 		 * The first lap leaves completions to the sleep that follows, which
 		 * saves a system call a request at depth 1. Later laps show a busy
 		 * ring, whose older requests must not wait for it to run dry. What
 		 * ends here is published by the lap that follows.
 		 */
-		if (again && blk_queue_inflight_cnt(q->bq))
+		if (lap_cnt++ && blk_queue_inflight_cnt(q->bq))
 			(void)loop_poll(&q->loop);
-		again = true;
 	}
 	if (taken < 0) {
 		queue_break(q);

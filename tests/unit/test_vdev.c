@@ -215,13 +215,19 @@ START_TEST(backend_that_makes_no_queue_fails_the_device)
 }
 END_TEST
 
-START_TEST(queue_threads_batch_when_asked)
+static int policy_for_batches(void)
 {
 	bool spins = poll_mode == VDEV_POLL_ON && vdev_can_poll();
+
+	return spins ? SCHED_OTHER : SCHED_BATCH;
+}
+
+START_TEST(queue_threads_batch_when_asked)
+{
 	struct vdev_queue_info info;
 
 	vdev_queue_info(vdev, 1, &info);
-	ck_assert_int_eq(sched_getscheduler(info.thread_id), spins ? SCHED_OTHER : SCHED_BATCH);
+	ck_assert_int_eq(sched_getscheduler(info.thread_id), policy_for_batches());
 	vdev_free(vdev);
 	ck_assert_int_eq(make(false), 0);
 	vdev_queue_info(vdev, 1, &info);
@@ -248,6 +254,64 @@ static void run_single_requests(void)
 		wait_done(0, &req);
 	}
 }
+
+#define CHAIN_LEN  3u
+#define CHAINS_MAX 10000u
+static pthread_mutex_t chain_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct ring_blk_req chain_req;
+static unsigned int chain_cnt;
+
+/* The device may have done it before the driver has noted what it was. */
+static void begin_chain(unsigned int idx)
+{
+	pthread_mutex_lock(&chain_lock);
+	chain_req = submit(idx);
+	chain_cnt = 1;
+	pthread_mutex_unlock(&chain_lock);
+	kick(idx);
+}
+
+static bool next_of_chain(unsigned int idx)
+{
+	bool goes_on;
+
+	pthread_mutex_lock(&chain_lock);
+	ring_reap(rings[idx]);
+	ck_assert(ring_blk_is_done(rings[idx], &chain_req));
+	goes_on = chain_cnt++ < CHAIN_LEN;
+	if (goes_on) {
+		ring_blk_put(rings[idx], &chain_req);
+		ring_alloc_reset(rings[idx]);
+		chain_req = submit(idx);
+	}
+	pthread_mutex_unlock(&chain_lock);
+	return goes_on;
+}
+
+/* As on one CPU with the driver: the next request comes with the interrupt of the last one. */
+START_TEST(one_request_after_the_other_is_no_batch)
+{
+	ck_assert_int_eq(vdev_start(vdev, conf), 0);
+	driver_goes_on = next_of_chain;
+	for (unsigned int i = 0; i < CHAINS_MAX && policy_of_queue() != SCHED_OTHER; i++) {
+		begin_chain(0);
+		wait_interrupt(0);
+		wait_done(0, &chain_req);
+	}
+	ck_assert_int_eq(policy_of_queue(), SCHED_OTHER);
+
+	driver_goes_on = NULL;
+	/* It may see them one by one at times, and chooses behind the interrupt. */
+	for (unsigned int i = 0; i < CHAINS_MAX && policy_of_queue() != policy_for_batches(); i++) {
+		struct ring_blk_req first = submit(0), second = submit(0);
+
+		kick(0);
+		wait_done(0, &second);
+		ring_blk_put(rings[0], &first);
+	}
+	ck_assert_int_eq(policy_of_queue(), policy_for_batches());
+}
+END_TEST
 
 /* False where we have no right to. */
 static bool become(int policy)
@@ -557,6 +621,7 @@ static TCase *new_case(const char *name, void (*set_up)(void))
 	tcase_add_test(tc, queue_threads_batch_when_asked);
 	tcase_add_loop_test(tc, inherited_real_time_is_kept_only_when_asked, 0, 2);
 	tcase_add_test(tc, real_time_that_somebody_gives_is_left_alone);
+	tcase_add_test(tc, one_request_after_the_other_is_no_batch);
 	tcase_add_test(tc, nothing_new_begins_before_what_a_predecessor_left_has_ended);
 	tcase_add_test(tc, queue_that_cannot_recover_holds_up_no_other);
 	tcase_add_test(tc, stop_ends_the_wait_for_what_a_predecessor_left);

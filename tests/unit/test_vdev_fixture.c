@@ -19,6 +19,7 @@ unsigned int stopped_cnt, broken_cnt, failed_cnt, map_get_cnt, stuck_cnt, unstuc
 unsigned int stuck_ms;
 int last_err;
 bool gave_up;
+bool (*driver_goes_on)(unsigned int idx);
 
 static void signal_fd(int fd)
 {
@@ -30,7 +31,8 @@ static void signal_fd(int fd)
 static void on_inject(void *ctx, unsigned int idx)
 {
 	(void)ctx;
-	signal_fd(irq_fd[idx]);
+	if (!driver_goes_on || !driver_goes_on(idx))
+		signal_fd(irq_fd[idx]);
 }
 
 static int on_map_get(void *ctx, struct memmap **ret_map)
@@ -212,17 +214,22 @@ void kick(unsigned int idx)
 	signal_fd(conf[idx].kick_fd >= 0 ? conf[idx].kick_fd : vdev_kick_fd(vdev, idx));
 }
 
-void wait_status(unsigned int idx, struct ring_blk_req *req, uint8_t status)
+void wait_interrupt(unsigned int idx)
 {
 	struct pollfd pfd = { .fd = irq_fd[idx], .events = POLLIN };
 	uint64_t cnt;
 
+	ck_assert_int_eq(poll(&pfd, 1, PATIENCE_MS), 1);
+	ck_assert_int_eq(read(irq_fd[idx], &cnt, sizeof(cnt)), sizeof(cnt));
+}
+
+void wait_status(unsigned int idx, struct ring_blk_req *req, uint8_t status)
+{
 	for (;;) {
 		ring_reap(rings[idx]);
 		if (ring_blk_is_done(rings[idx], req))
 			break;
-		ck_assert_int_eq(poll(&pfd, 1, PATIENCE_MS), 1);
-		ck_assert_int_eq(read(irq_fd[idx], &cnt, sizeof(cnt)), sizeof(cnt));
+		wait_interrupt(idx);
 	}
 	ck_assert_uint_eq(*req->status, status);
 	ring_blk_put(rings[idx], req);

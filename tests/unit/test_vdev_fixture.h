@@ -27,6 +27,8 @@ extern unsigned int stuck_ms;
 extern int last_err;
 extern bool gave_up;
 extern bool keep_real_time;
+/* In the thread of the queue, which a driver on the same CPU interrupts. True: nobody waits. */
+extern bool (*driver_goes_on)(unsigned int idx);
 
 int make(bool sched_batch);
 void new_rings(void);
@@ -40,6 +42,8 @@ void teardown(void);
 struct ring_blk_req submit_at(unsigned int idx, uint64_t sector);
 struct ring_blk_req submit(unsigned int idx);
 void kick(unsigned int idx);
+/* Touches no ring. */
+void wait_interrupt(unsigned int idx);
 void wait_status(unsigned int idx, struct ring_blk_req *req, uint8_t status);
 void wait_done(unsigned int idx, struct ring_blk_req *req);
 
