@@ -177,8 +177,11 @@ static void init(struct keeper *keeper, const struct vblkd_config *config, char 
  */
 #define SESSION_NICE 1
 
-static void give_way(void)
+static void give_way(const struct vblkd_config *config)
 {
+	/* Its server has the most to do, and waits for us. */
+	if (bdev_is_connected(config->backend))
+		return;
 	/* A wish. In somebody else's session, a terminal's, it is not ours to say. */
 	if (host_session_set_nice("", SESSION_NICE) < 0)
 		return;
@@ -193,7 +196,7 @@ int keeper_run(const struct vblkd_config *config, char **argv)
 	/* The modes of what we make are those that vblkd(8) tells, whoever starts us. */
 	(void)umask(0007);
 	privileges_raise_open_files();
-	give_way();
+	give_way(config);
 	keeper.bus_fd = bus_find(config->socket_fd);
 	keeper.started_at = time(NULL);
 	find_program(&keeper);

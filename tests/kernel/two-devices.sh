@@ -11,6 +11,9 @@ attach one "$one"
 disk_one=$disk
 attach two --direct --umem=on "$two"
 disk_two=$disk
+if [ -e "/proc/$(state two pid)/autogroup" ]; then
+	assert_eq "$(awk '{ print $3 }' "/proc/$(state two pid)/autogroup")" 1 "nice of the session"
+fi
 if [ -d /sys/kernel/mm/transparent_hugepage ]; then
 	assert_ge "$(kib_of "$(state two worker_pid)" memfd:vblk-umem ShmemPmdMapped)" 2048 "KiB in huge pages"
 fi
