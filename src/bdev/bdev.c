@@ -231,6 +231,7 @@ static __attribute__((noinline)) int check_other(const struct bdev_limits *lim,
 {
 	switch (io->op) {
 	case BDEV_READ:
+		break;
 	case BDEV_WRITE:
 		return -EROFS;
 	case BDEV_FLUSH:

@@ -180,7 +180,7 @@ static void init(struct keeper *keeper, const struct vblkd_config *config, char 
 static void give_way(const struct vblkd_config *config)
 {
 	/* Its server has the most to do, and waits for us. */
-	if (bdev_is_connected(config->backend))
+	if (bdev_is_connected(config->bdev.spec))
 		return;
 	/* A wish. In somebody else's session, a terminal's, it is not ours to say. */
 	if (host_session_set_nice("", SESSION_NICE) < 0)

@@ -227,28 +227,22 @@ static bool queue_has_mail(const struct vdev_queue *q)
 	       __atomic_load_n(&q->remind, __ATOMIC_RELAXED) || queue_must_give_up(q);
 }
 
+/* Would popping bring something? A ring that is gone looks empty; popping tells. */
+static bool queue_has_more(const struct vdev_queue *q)
+{
+	const struct vq *vq = blk_queue_vq(q->bq);
+
+	return vq_has_available(vq) || vq_redo_cnt(vq) || vq_memory_is_gone(vq);
+}
+
 /*
  * Is there a request, seen without popping one? Kicks are enabled before the
  * look, so that none is missed when the answer is no.
  */
 static bool queue_has_request(struct vdev_queue *q)
 {
-	struct vq *vq = blk_queue_vq(q->bq);
-
-	bool any;
-
 	/* Without a map the virtqueue may say no. */
-	any = vq_kick_enable(vq) || vq_recovered_cnt(vq) || vq_has_available(vq);
-	/* A ring that is gone looks empty; popping tells. */
-	return any || vq_memory_is_gone(vq);
-}
-
-/* Would popping bring something? For less than it costs to try. */
-static bool queue_has_more(const struct vdev_queue *q)
-{
-	const struct vq *vq = blk_queue_vq(q->bq);
-
-	return vq_has_available(vq) || vq_redo_cnt(vq) || vq_memory_is_gone(vq);
+	return vq_kick_enable(blk_queue_vq(q->bq)) || queue_has_more(q);
 }
 
 /*
@@ -370,7 +364,7 @@ static bool queue_serve(struct vdev_queue *q)
 		most_cnt = MAX(most_cnt, (unsigned int)taken);
 		if (!queue_has_more(q))
 			break;
-		if (queue_has_mail(q) || lap_cnt == LAPS_MAX) {
+		if (queue_has_mail(q) || ++lap_cnt == LAPS_MAX) {
 			queue_adapt(q, most_cnt);
 			return true;
 		}
@@ -380,7 +374,7 @@ static bool queue_serve(struct vdev_queue *q)
 		 * ring, whose older requests must not wait for it to run dry. What
 		 * ends here is published by the lap that follows.
 		 */
-		if (lap_cnt++ && blk_queue_inflight_cnt(q->bq))
+		if (lap_cnt > 1 && blk_queue_inflight_cnt(q->bq))
 			(void)loop_poll(&q->loop);
 	}
 	if (taken < 0) {
