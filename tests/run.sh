@@ -108,7 +108,9 @@ fail()
 	msg "FAIL $suite:$1"
 	if [ -n "${2:-}" ] && [ -s "$2" ]; then
 		msg "---- the end of $2"
-		tail -n 40 -- "$2"
+		# Its own words, then what a guest's kernel had to say.
+		sed '/^---- kernel log$/,$d' "$2" | tail -n 40
+		sed -n '/^---- kernel log$/,$p' "$2" | tail -n 40
 		msg "----"
 	fi
 }

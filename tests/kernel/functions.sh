@@ -71,9 +71,19 @@ run_cleanups()
 	exit "$rc"
 }
 
+# What the programs of the test have said, when it takes too long.
+show_logs()
+{
+	local log
+
+	for log in "$work"/*.log; do
+		[ ! -s "$log" ] || printf -- '-- %s:\n%s\n' "${log##*/}" "$(tail -n 5 -- "$log")"
+	done
+}
+
 trap on_error ERR
 trap run_cleanups EXIT
-trap 'exit 143' TERM INT HUP
+trap 'show_logs; exit 143' TERM INT HUP
 
 # cleanup_fn 'COMMAND': run it at the end; it may fail
 cleanup_fn()
