@@ -102,6 +102,8 @@ static const char *const fields[] = {
 	"",
 	"backend",
 	"backend_type",
+	"server_connected",
+	"server_error",
 	"size_bytes",
 	"logical_block_bytes",
 	"physical_block_bytes",

@@ -131,14 +131,19 @@ int bdev_resize(struct bdev *bdev, const char *spec, uint64_t want_bytes, uint64
 	return 0;
 }
 
-int bdev_size_fd(const struct bdev *bdev)
+int bdev_news_fd(const struct bdev *bdev)
 {
-	return bdev->ops->size_fd ? bdev->ops->size_fd(bdev) : -1;
+	return bdev->ops->news_fd ? bdev->ops->news_fd(bdev) : -1;
 }
 
 uint64_t bdev_size_told(struct bdev *bdev)
 {
 	return align_down(bdev->ops->size_told(bdev), bdev->limits.logical_block_bytes);
+}
+
+int bdev_server(const struct bdev *bdev, char why[BDEV_WHY_MAX])
+{
+	return bdev->ops->server ? bdev->ops->server(bdev, why) : 0;
 }
 
 int bdev_hand_over(const struct bdev *bdev, struct bdev_handover *ret_handover)

@@ -145,14 +145,19 @@ static int fault_resize(struct bdev *bdev, uint64_t want_bytes, uint64_t *ret_si
 	return inner->ops->resize(inner, want_bytes, ret_size_bytes);
 }
 
-static int fault_size_fd(const struct bdev *bdev)
+static int fault_news_fd(const struct bdev *bdev)
 {
-	return bdev_size_fd(container_of(bdev, const struct fault_bdev, base)->inner);
+	return bdev_news_fd(container_of(bdev, const struct fault_bdev, base)->inner);
 }
 
 static uint64_t fault_size_told(struct bdev *bdev)
 {
 	return bdev_size_told(container_of(bdev, struct fault_bdev, base)->inner);
+}
+
+static int fault_server(const struct bdev *bdev, char why[BDEV_WHY_MAX])
+{
+	return bdev_server(container_of(bdev, const struct fault_bdev, base)->inner, why);
 }
 
 /* --- ends --- */
@@ -358,8 +363,9 @@ const struct bdev_ops bdev_fault_ops = {
 	.open = fault_open,
 	.close = fault_close,
 	.resize = fault_resize,
-	.size_fd = fault_size_fd,
+	.news_fd = fault_news_fd,
 	.size_told = fault_size_told,
+	.server = fault_server,
 	.queue_new = fault_queue_new,
 	.queue_free = fault_queue_free,
 	.map_changed = fault_map_changed,

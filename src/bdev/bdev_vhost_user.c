@@ -144,6 +144,28 @@ static int cannot_connect(const struct bdev_params *params, int r, char why[BDEV
 	}
 }
 
+/* Of one that was there. */
+static int server_is_gone(const struct bdev_params *params, int r, char why[BDEV_WHY_MAX])
+{
+	switch (r) {
+	case -ECONNRESET:
+	case -EPIPE:
+		return bdev_why(why, r, "'%s': the server has ended, or closed the connection",
+				params->spec);
+	case -EMEDIUMTYPE:
+		return bdev_why(
+			why, r,
+			"'%s': the server has another disk now (blocks, read-only, queues), which "
+			"cannot go on as this one",
+			params->spec);
+	case -EBADMSG:
+		return bdev_why(why, r, "'%s': the server breaks the rules of its rings",
+				params->spec);
+	default:
+		return cannot_connect(params, r, why);
+	}
+}
+
 /* On the driver's rings a server that dies, or does not know us any more, must know what it had. */
 static int try_inflight(struct vhu_client *client, const struct bdev_params *params,
 			char why[BDEV_WHY_MAX])
@@ -280,7 +302,7 @@ static int vu_resize(struct bdev *bdev, uint64_t want_bytes VBLK_UNUSED, uint64_
 	return 0;
 }
 
-static int vu_size_fd(const struct bdev *bdev)
+static int vu_news_fd(const struct bdev *bdev)
 {
 	return container_of(bdev, const struct vu_bdev, base)->told_fd;
 }
@@ -292,6 +314,18 @@ static uint64_t vu_size_told(struct bdev *bdev)
 	/* First: what is told from now on makes it readable again. */
 	vu_consume(dev->told_fd);
 	return __atomic_load_n(&dev->shared->capacity_bytes, __ATOMIC_RELAXED);
+}
+
+static int vu_server(const struct bdev *bdev, char why[BDEV_WHY_MAX])
+{
+	const struct vu_bdev *dev = container_of(bdev, const struct vu_bdev, base);
+	int r = __atomic_load_n(&dev->shared->server_err, __ATOMIC_RELAXED);
+	char spec[sizeof(SCHEME) + sizeof(dev->path)];
+
+	if (r >= 0)
+		return 1;
+	(void)snprintf(spec, sizeof(spec), SCHEME "%s", dev->path);
+	return server_is_gone(&(struct bdev_params){ .spec = spec }, r, why);
 }
 
 static void vu_hand_over(const struct bdev *bdev, struct bdev_handover *ret_handover)
@@ -315,7 +349,8 @@ static int vu_take_over(const struct bdev_params *params, const struct bdev_hand
 		return -EINVAL;
 	if (fstat(handover->fds[0], &st) < 0)
 		return -errno;
-	if ((uint64_t)st.st_size < sizeof(struct vu_shared))
+	/* What a page has behind the end of its file is shared, and zero. */
+	if ((uint64_t)st.st_size < VU_SHARED_BYTES_MIN)
 		return -EINVAL;
 	dev = dev_new(params);
 	if (!dev)
@@ -340,8 +375,9 @@ const struct bdev_ops bdev_vhost_user_ops = {
 	.open = vu_open,
 	.close = vu_close,
 	.resize = vu_resize,
-	.size_fd = vu_size_fd,
+	.news_fd = vu_news_fd,
 	.size_told = vu_size_told,
+	.server = vu_server,
 	.hand_over = vu_hand_over,
 	.take_over = vu_take_over,
 	.queue_new = vu_queue_new,

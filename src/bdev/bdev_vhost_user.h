@@ -38,6 +38,7 @@
 #include <linux/virtio_blk.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/un.h>
 
 #include "bdev_priv.h"
@@ -86,19 +87,24 @@ struct vu_server_conf {
  * @asked: counted up by who wants to know the size now; then the eventfd is written
  * @answered: value of @asked that @capacity_bytes is the answer to
  * @path: of the socket, for the program that takes over, whatever its working directory is
+ * @server_err: 0 the server is there; -errno why not. New members come behind those that a
+ *              program of any version has
  */
 struct vu_shared {
 	uint32_t asked;
 	uint32_t answered;
 	uint64_t capacity_bytes;
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	int32_t server_err;
 };
+#define VU_SHARED_BYTES_MIN offsetof(struct vu_shared, server_err)
 
 struct vu_conn;
 
 /**
  * struct vu_bdev - the backend
- * @ask_fd: somebody wants to know the size; @told_fd: the server has said that it changed
+ * @ask_fd: somebody wants to know the size; @told_fd: the server has said that it changed, or
+ *          has come or gone
  * @lock: of what queue threads share beside words of struct vu_conn; held shortly
  * @conn: while there are queues
  */

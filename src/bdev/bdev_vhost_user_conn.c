@@ -418,6 +418,21 @@ static int serve_and_judge(struct vu_conn *conn)
 	return r;
 }
 
+/*
+ * The keeper hears of it when the server comes or goes. A connection that we end for another one
+ * is not lost, unless that other one is not to be had.
+ */
+static void note_server(struct vu_conn *conn, int err)
+{
+	int32_t old_err;
+
+	if (err == -ECONNABORTED || err == -ESTALE || err == -ECANCELED)
+		return;
+	old_err = __atomic_exchange_n(&conn->dev->shared->server_err, err, __ATOMIC_RELAXED);
+	if (!old_err != !err)
+		vu_signal(conn->dev->told_fd);
+}
+
 static void *conn_main(void *arg)
 {
 	struct vu_conn *conn = arg;
@@ -426,9 +441,11 @@ static void *conn_main(void *arg)
 	(void)pthread_setname_np(pthread_self(), "vhost-user");
 	do {
 		r = connect_server(conn);
+		note_server(conn, r);
 		if (r == 0) {
 			wake_all(conn);
 			r = serve_and_judge(conn);
+			note_server(conn, r);
 		}
 		if (conn->client)
 			lose_server(conn);

@@ -126,7 +126,7 @@ static int begin(struct keeper *keeper)
 	if (r >= 0)
 		r = keeper_start_watchdog(keeper);
 	if (r >= 0)
-		r = keeper_watch_size(keeper);
+		r = keeper_watch_news(keeper);
 	if (r < 0)
 		return log_errno(r, "cannot set up the event loop");
 	if (host_disk)

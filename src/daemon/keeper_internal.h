@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Shared by the keeper's files: keeper.c (the process), keeper_setup.c (run directory,
- * backend), keeper_resize.c, keeper_worker.c (when one is started), keeper_link.c (the
- * worker process and its socket), keeper_watchdog.c, keeper_upgrade.c and keeper_resume.c
- * (both sides of an exec). What is done with a VDUSE device alone: keeper_vduse.c (create, take
- * over, remove), keeper_attach.c, keeper_detach.c, keeper_helper.c (the process that does these);
- * with a socket: keeper_serve.c.
- * Each has its part of the state machine; a function that logs says so.
+ * backend), keeper_resize.c, keeper_news.c (what the backend tells by itself), keeper_worker.c
+ * (when one is started), keeper_link.c (the worker process and its socket), keeper_watchdog.c,
+ * keeper_upgrade.c and keeper_resume.c (both sides of an exec). What is done with a VDUSE device
+ * alone: keeper_vduse.c (create, take over, remove), keeper_attach.c, keeper_detach.c,
+ * keeper_helper.c (the process that does these); with a socket: keeper_serve.c. Each has its part
+ * of the state machine; a function that logs says so.
  */
 #ifndef VBLKD_KEEPER_INTERNAL_H
 #define VBLKD_KEEPER_INTERNAL_H
@@ -31,6 +31,7 @@
 #include "stats_file.h"
 #include "vblk/bdev/bdev.h"
 #include "vblk/blk/blk_config.h"
+#include "vblk/util/ratelimit.h"
 
 #define USEC_PER_SEC  1000000ull
 #define USEC_PER_MSEC 1000ull
@@ -56,7 +57,6 @@ enum keeper_upgrade {
  * @asked: a control client waits for the answer
  * @pid: the process that asks the backend, 0 = none runs; @req: what for
  * @late: it is over its time, which was answered; its result no longer counts
- * @told_source: of a backend that tells its size by itself; @told_timer: while it is not heard
  */
 struct keeper_resize {
 	bool asked;
@@ -66,8 +66,18 @@ struct keeper_resize {
 	int fd;
 	sd_event_source *source;
 	sd_event_source *deadline;
-	sd_event_source *told_source;
-	sd_event_source *told_timer;
+};
+
+/**
+ * struct keeper_news - of a backend that tells something by itself
+ * @timer: while it is not heard
+ * @server_is_gone: as was logged, which has a limit
+ */
+struct keeper_news {
+	sd_event_source *source;
+	sd_event_source *timer;
+	struct ratelimit limit;
+	bool server_is_gone;
 };
 
 struct keeper;
@@ -201,6 +211,7 @@ struct keeper {
 	sd_event_source *retry_source;
 
 	struct keeper_resize resize;
+	struct keeper_news news;
 	char **argv;
 	char program[PATH_MAX];
 	unsigned int upgrades;
@@ -274,10 +285,14 @@ void keeper_direct_refused(struct keeper *keeper, unsigned int waited_s);
 
 /* keeper_resize.c */
 void keeper_on_resize_asked(struct keeper *keeper, const struct resize_request *req);
-/* A backend that tells its size by itself is heard. Return: 0 or -errno */
-int keeper_watch_size(struct keeper *keeper) VBLK_MUST_CHECK;
+/* What the backend has told by itself. Return: false: it cannot be settled now, ask again. */
+bool keeper_take_told_size(struct keeper *keeper);
 /* What is served from now on, by workers to come. */
 void keeper_use_capacity(struct keeper *keeper, uint64_t capacity_bytes);
+
+/* keeper_news.c */
+/* A backend that tells something by itself is heard. Return: 0 or -errno */
+int keeper_watch_news(struct keeper *keeper) VBLK_MUST_CHECK;
 
 /* keeper_helper.c */
 /* As root, for keeper_start_helper(HELPER_ATTACH) later. Logs. Return: 0 or -errno. */

@@ -42,6 +42,7 @@ void keeper_publish_state(struct keeper *keeper)
 {
 	struct link_msg msg = { .type = LINK_STATE, .number = keeper->restarts };
 	struct status_facts facts = {
+		.bdev = keeper->bdev,
 		.state = keeper_state_str(keeper),
 		.disk = keeper->disk,
 		.keeper_pid = getpid(),

@@ -17,9 +17,6 @@
 
 /* How long the backend may take to tell its size. */
 #define BACKEND_LIMIT_S 10u
-/* Of a backend that tells its size by itself: until it can be heard, and to the next one. */
-#define TOLD_RETRY_US (100 * USEC_PER_MSEC)
-#define TOLD_PAUSE_US USEC_PER_SEC
 
 /* @number: of the size that was decided */
 static void tell_worker(struct keeper *keeper, const struct resize_result *res, uint32_t number)
@@ -208,54 +205,20 @@ static void keep_size(const struct keeper *keeper, uint64_t told_bytes)
 		keeper->config->name);
 }
 
-static void take_told_size(struct keeper *keeper)
+bool keeper_take_told_size(struct keeper *keeper)
 {
 	const struct resize_request req = { .size_bytes = 0 };
-	uint64_t told_bytes = bdev_size_told(keeper->bdev);
 	struct resize_result res;
+	uint64_t told_bytes;
 
+	/* Not between the decisions of others: what was told stays there. */
+	if (keeper->state != KEEPER_READY || keeper->upgrade != UPGRADE_NONE || keeper->resize.pid)
+		return false;
+	told_bytes = bdev_size_told(keeper->bdev);
 	resize_settle(&keeper->blk.limits, &req, told_bytes, &res);
 	if (res.error)
 		keep_size(keeper, told_bytes);
 	else if (res.size_bytes != bdev_limits_capacity(&keeper->blk.limits))
 		tell_worker(keeper, &res, decide(keeper, res.size_bytes));
-}
-
-static int on_told_again(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_UNUSED,
-			 void *userdata)
-{
-	struct keeper *keeper = userdata;
-
-	return sd_event_source_set_enabled(keeper->resize.told_source, SD_EVENT_ON);
-}
-
-/*
- * Not between the decisions of others, and not as often as a backend may like: what was told stays
- * there meanwhile.
- */
-static int on_size_told(sd_event_source *source, int fd VBLK_UNUSED, uint32_t revents VBLK_UNUSED,
-			void *userdata)
-{
-	struct keeper *keeper = userdata;
-	uint64_t pause_us = TOLD_RETRY_US;
-	int r;
-
-	if (keeper->state == KEEPER_READY && keeper->upgrade == UPGRADE_NONE &&
-	    !keeper->resize.pid) {
-		take_told_size(keeper);
-		pause_us = TOLD_PAUSE_US;
-	}
-	r = sd_event_source_set_enabled(source, SD_EVENT_OFF);
-	return r < 0 ? r
-		     : keeper_arm_timer(keeper, &keeper->resize.told_timer, pause_us,
-					on_told_again);
-}
-
-int keeper_watch_size(struct keeper *keeper)
-{
-	int fd = bdev_size_fd(keeper->bdev);
-
-	return fd < 0 ? 0
-		      : sd_event_add_io(keeper->event, &keeper->resize.told_source, fd, EPOLLIN,
-					on_size_told, keeper);
+	return true;
 }

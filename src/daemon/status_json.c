@@ -18,6 +18,8 @@ static const char *backend_type(const struct vblkd_config *config)
 		return "null";
 	if (!strncmp(config->backend, "mem:", 4))
 		return "mem";
+	if (!strncmp(config->backend, "vhost-user:", 11))
+		return "vhost-user";
 	return "file";
 }
 
@@ -163,6 +165,18 @@ static void add_config(json_t *obj, const struct vblkd_config *config, const str
 		json_object_set_new(obj, "msg_timeout_s", json_integer(config->msg_timeout_s));
 }
 
+static void add_server(json_t *obj, const struct bdev *bdev)
+{
+	char why[BDEV_WHY_MAX];
+	int r = bdev_server(bdev, why);
+
+	if (!r)
+		return;
+	json_object_set_new(obj, "server_connected", json_boolean(r > 0));
+	if (r < 0)
+		json_object_set_new(obj, "server_error", json_string(why));
+}
+
 json_t *status_json(const struct vblkd_config *config, const struct blk_params *blk,
 		    const struct status_facts *facts, const struct vdev *vdev)
 {
@@ -171,6 +185,7 @@ json_t *status_json(const struct vblkd_config *config, const struct blk_params *
 	if (!obj)
 		return NULL;
 	add_config(obj, config, blk);
+	add_server(obj, facts->bdev);
 	json_object_set_new(obj, "node", node(facts->disk));
 	json_object_set_new(obj, "state", json_string(facts->state));
 	json_object_set_new(obj, "pid", json_integer(facts->keeper_pid));

@@ -7,15 +7,18 @@
 #include <sys/types.h>
 
 #include "config.h"
+#include "vblk/bdev/bdev.h"
 #include "vblk/blk/blk_config.h"
 #include "vblk/vdev/vdev.h"
 
 /**
  * struct status_facts - what changes over a device's life
+ * @bdev: whose server is looked for, if it has one
  * @disk: "vda" or ""
  * @started_at: seconds since the epoch
  */
 struct status_facts {
+	const struct bdev *bdev;
 	const char *state;
 	const char *disk;
 	pid_t keeper_pid;

@@ -27,6 +27,7 @@ static void call_get_status(struct varlink_conn *conn, json_t *parameters VBLK_U
 {
 	struct worker *worker = ctx;
 	struct status_facts facts = {
+		.bdev = worker->params->bdev,
 		.state = worker->state,
 		.disk = worker->disk,
 		.keeper_pid = worker->params->keeper_pid,

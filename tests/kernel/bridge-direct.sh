@@ -19,11 +19,6 @@ start_server()
 	wait_until 60 server_listens
 }
 
-shows()
-{
-	[ "$(vblkctl show --json $dev | jq -r "$1")" = "$2" ]
-}
-
 is_direct()
 {
 	shows .rings server

@@ -73,6 +73,7 @@ check_nothing_left
 attach $dev --queues=2 --serial=BRIDGE-1 "vhost-user:$sock"
 assert_eq "$(sysfs size)" 131072 "sectors"
 assert_eq "$(sysfs serial)" BRIDGE-1 "serial"
+assert_eq "$(vblkctl show --json $dev | jq -r .backend_type)" vhost-user "type of the backend"
 assert_eq "$(sysfs queue/write_cache)" "write back" "cache"
 assert_eq "$(queue_dirs)" 2 "queues"
 assert_ge "$(sysfs queue/discard_max_bytes)" 4096 "discard"
@@ -166,12 +167,26 @@ detach $dev
 end_server TERM
 cmp -n $((4 << 20)) "$image" "$work/data2"
 
-# ---- a server that only reads ----
+# ---- a server that only reads, and what is said of one that is gone ----
 
 writable=off
 start_server
-attach $dev --queues=1 "vhost-user:$sock"
+vblkd --name $dev --queues=1 "vhost-user:$sock" 2>"$work/vblkd.log" &
+vblkd=$!
+cleanup_fn "kill -KILL $vblkd"
+wait_until 60 find_disk $dev
 assert_eq "$(sysfs ro)" 1 "read-only"
+wait_until 60 shows .server_connected true
+end_server TERM
+wait_until 60 grep -q "server is gone, and requests wait for it: 'vhost-user:$sock'" "$work/vblkd.log"
+wait_until 60 shows .server_connected false
+assert_eq "$(state $dev server_connected)" false "in its state file"
+vblkctl show $dev | grep -E "^server_error: 'vhost-user:$sock': .*(no such socket|nobody listens)"
+start_server
+wait_until 60 grep -q "server is back" "$work/vblkd.log"
+shows .server_connected true || fail "the server is back"
+shows .server_error null || fail "an error of a server that is there"
 detach $dev
+wait "$vblkd"
 end_server TERM
 check_nothing_left

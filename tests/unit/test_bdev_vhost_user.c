@@ -204,7 +204,7 @@ static void check_write_read(unsigned int queue, unsigned int seed)
 /* Return: false: nothing was told. */
 static bool was_told(int timeout_ms)
 {
-	struct pollfd pfd = { .fd = bdev_size_fd(fx.bdev), .events = POLLIN };
+	struct pollfd pfd = { .fd = bdev_news_fd(fx.bdev), .events = POLLIN };
 
 	ck_assert_int_ge(pfd.fd, 0);
 	return poll(&pfd, 1, timeout_ms) == 1;
@@ -617,11 +617,11 @@ START_TEST(bad_news_cost_the_connection)
 		fake_vhu_resize(fx.srv, 0);
 	while (fake_vhu_connections(fx.srv) == before)
 		nap();
-	ck_assert(!was_told(0));
+	ck_assert_uint_eq(bdev_size_told(fx.bdev), 1u << 20);
 	if (!_i)
 		fake_vhu_resize(fx.srv, 2048);
 	check_write_read(1, 2);
-	ck_assert(!was_told(0));
+	ck_assert_uint_eq(bdev_size_told(fx.bdev), 1u << 20);
 }
 END_TEST
 
@@ -681,10 +681,40 @@ START_TEST(server_that_comes_back_larger_tells)
 	check_write_read(0, 2);
 	ck_assert(was_told(PATIENCE_MS));
 	ck_assert_uint_eq(bdev_size_told(fx.bdev), 2u << 20);
-	/* And the next time it is no news. */
+	/* And the next time it has the same. */
 	stop_server();
 	start_server();
 	check_write_read(0, 3);
+	ck_assert_uint_eq(bdev_size_told(fx.bdev), 2u << 20);
+}
+END_TEST
+
+static void wait_for_server_error(int err)
+{
+	while (bdev_server(fx.bdev, fx.why) != err)
+		nap();
+}
+
+/* Told when it goes and when it comes; in between the reason is that of the last attempt. */
+START_TEST(server_that_goes_and_comes_is_news)
+{
+	start();
+	check_write_read(0, 1);
+	ck_assert_int_eq(bdev_server(fx.bdev, fx.why), 1);
+	ck_assert(!was_told(0));
+
+	stop_server();
+	ck_assert(was_told(PATIENCE_MS));
+	ck_assert_uint_eq(bdev_size_told(fx.bdev), 1u << 20);
+	wait_for_server_error(-ENOENT);
+	ck_assert_msg(strstr(fx.why, fx.spec) && strstr(fx.why, "server"), "%s", fx.why);
+	ck_assert(!was_told(0));
+
+	start_server();
+	ck_assert(was_told(PATIENCE_MS));
+	ck_assert_int_eq(bdev_server(fx.bdev, fx.why), 1);
+	check_write_read(0, 2);
+	(void)bdev_size_told(fx.bdev);
 	ck_assert(!was_told(0));
 }
 END_TEST
@@ -748,6 +778,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, bad_news_cost_the_connection, 0, 2);
 	tcase_add_test(tc, server_tells_its_size_by_itself);
 	tcase_add_test(tc, server_that_comes_back_larger_tells);
+	tcase_add_test(tc, server_that_goes_and_comes_is_news);
 	tcase_add_test(tc, goes_on_in_another_program);
 	suite_add_tcase(s, tc);
 	return s;

@@ -160,8 +160,9 @@ struct bdev;
  *         Grows a store that is shorter than @want_bytes, if it can grow, and tells its
  *         size in bytes. Changes nothing of @bdev. 0; -errno, -EROFS: not a store of ours to
  *         grow. See bdev_resize().
- * @size_fd, @size_told: keeper; NULL: the store never tells its size by itself. See
- *         bdev_size_fd() and bdev_size_told().
+ * @news_fd, @size_told: keeper; NULL: the store never tells anything by itself. See
+ *         bdev_news_fd() and bdev_size_told().
+ * @server: any process that has it open; NULL: there is none. See bdev_server().
  * @hand_over, @take_over: keeper; NULL: the backend cannot go into another program. What
  *         take_over() is given came from hand_over() of the same kind of backend, perhaps of an
  *         older version; on success it owns the descriptors, on failure they stay the caller's.
@@ -180,8 +181,9 @@ struct bdev_ops {
 		    char why[BDEV_WHY_MAX]);
 	void (*close)(struct bdev *bdev);
 	int (*resize)(struct bdev *bdev, uint64_t want_bytes, uint64_t *ret_size_bytes);
-	int (*size_fd)(const struct bdev *bdev);
+	int (*news_fd)(const struct bdev *bdev);
 	uint64_t (*size_told)(struct bdev *bdev);
+	int (*server)(const struct bdev *bdev, char why[BDEV_WHY_MAX]);
 	void (*hand_over)(const struct bdev *bdev, struct bdev_handover *ret_handover);
 	int (*take_over)(const struct bdev_params *params, const struct bdev_handover *handover,
 			 struct bdev **ret_bdev);
@@ -267,15 +269,24 @@ int bdev_resize(struct bdev *bdev, const char *spec, uint64_t want_bytes, uint64
 		char why[BDEV_WHY_MAX]) VBLK_MUST_CHECK;
 
 /*
- * For a store that says by itself when it has another size: readable once it has. -1: this one
- * does not. Borrowed; opened with the backend, so it tells of what a worker has heard.
+ * For a store that says by itself when it has another size, or whose server comes and goes:
+ * readable once there is news. -1: this one does not. Borrowed; opened with the backend, so it
+ * tells of what a worker has heard.
  */
-int bdev_size_fd(const struct bdev *bdev);
+int bdev_news_fd(const struct bdev *bdev);
 /*
- * The size that was told last, in whole logical blocks, 0 included; bdev_size_fd() is readable
- * again with the next one. Never blocks.
+ * The size that was told last, in whole logical blocks, 0 included; bdev_news_fd() is readable
+ * again with the next news. Never blocks.
  */
 uint64_t bdev_size_told(struct bdev *bdev);
+/**
+ * bdev_server() - is the server there that the backend is a client of?
+ * As the last worker that tried has found; its requests wait as long as it is not. Never blocks.
+ *
+ * Return: 1 it is; 0 there is none to be; -errno it is not, with a sentence in @why that says what
+ *         is wrong and names the backend.
+ */
+int bdev_server(const struct bdev *bdev, char why[BDEV_WHY_MAX]);
 
 /**
  * bdev_hand_over() - describe an open backend for another program that inherits its files
