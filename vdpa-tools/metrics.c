@@ -78,7 +78,7 @@ static void print_up(FILE *f, const struct metrics_device *devices, size_t cnt)
 	}
 }
 
-/* Numbers of the status, one a device. */
+/* Numbers of the status, one a device that has it; yes is 1. */
 static const struct {
 	struct family family;
 	const char *key;
@@ -87,6 +87,9 @@ static const struct {
 	{ { "vblkd_stuck_requests", "gauge", NULL,
 	    "Requests that the backend has had for more than 5 seconds." },
 	  "stuck" },
+	{ { "vblkd_server_connected", "gauge", NULL,
+	    "Whether the server of a vhost-user backend is there." },
+	  "server_connected" },
 	{ { "vblkd_restarts", "counter", NULL,
 	    "How often the data path was started again after it had died." },
 	  "restarts" },
@@ -103,12 +106,13 @@ static void print_status(FILE *f, const struct metrics_device *devices, size_t c
 		for (size_t i = 0; i < cnt; i++) {
 			const json_t *value = json_object_get(devices[i].status, of_status[k].key);
 
-			if (!json_is_integer(value))
+			if (!json_is_integer(value) && !json_is_boolean(value))
 				continue;
 			begin_sample(f, family->name,
 				     strcmp(family->type, "counter") != 0 ? "" : "_total",
 				     devices[i].name);
-			fprintf(f, "} %" JSON_INTEGER_FORMAT "\n", json_integer_value(value));
+			fprintf(f, "} %" JSON_INTEGER_FORMAT "\n",
+				json_is_true(value) ? 1 : json_integer_value(value));
 		}
 	}
 }

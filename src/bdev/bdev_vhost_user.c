@@ -158,6 +158,11 @@ static int server_is_gone(const struct bdev_params *params, int r, char why[BDEV
 			"'%s': the server has another disk now (blocks, read-only, queues), which "
 			"cannot go on as this one",
 			params->spec);
+	case -EREMOTEIO:
+		return bdev_why(why, r,
+				"'%s': the server refuses what it is asked for (are its queues as "
+				"long as they were?)",
+				params->spec);
 	case -EBADMSG:
 		return bdev_why(why, r, "'%s': the server breaks the rules of its rings",
 				params->spec);

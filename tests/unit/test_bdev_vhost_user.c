@@ -692,7 +692,7 @@ END_TEST
 static void wait_for_server_error(int err)
 {
 	while (bdev_server(fx.bdev, fx.why) != err)
-		nap();
+		run_loops();
 }
 
 /* Told when it goes and when it comes; in between the reason is that of the last attempt. */
@@ -751,6 +751,23 @@ START_TEST(goes_on_in_another_program)
 }
 END_TEST
 
+START_TEST(server_that_comes_back_with_shorter_rings_is_told_of)
+{
+	start();
+	check_write_read(0, 1);
+	stop_server();
+	fx.options.ring_max = 2;
+	start_server();
+	wait_for_server_error(-EREMOTEIO);
+	ck_assert_msg(strstr(fx.why, "are its queues as long"), "%s", fx.why);
+	stop_server();
+	fx.options.ring_max = 0;
+	start_server();
+	check_write_read(0, 2);
+	ck_assert_int_eq(bdev_server(fx.bdev, fx.why), 1);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("bdev_vhost_user");
@@ -779,6 +796,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, server_tells_its_size_by_itself);
 	tcase_add_test(tc, server_that_comes_back_larger_tells);
 	tcase_add_test(tc, server_that_goes_and_comes_is_news);
+	tcase_add_test(tc, server_that_comes_back_with_shorter_rings_is_told_of);
 	tcase_add_test(tc, goes_on_in_another_program);
 	suite_add_tcase(s, tc);
 	return s;

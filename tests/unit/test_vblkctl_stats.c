@@ -177,12 +177,12 @@ static char *metrics_of(const struct metrics_device *devices, size_t cnt)
 START_TEST(metrics_are_right)
 {
 	json_t *stats = json_loads(reply, 0, NULL);
-	json_t *status = json_pack("{s:s, s:I, s:i}", "backend", "/a\\b\"c\nd", "size_bytes",
-				   (json_int_t)1 << 40, "restarts", 2);
-	json_t *nothing = json_object();
+	json_t *status = json_pack("{s:s, s:I, s:i, s:b}", "backend", "/a\\b\"c\nd", "size_bytes",
+				   (json_int_t)1 << 40, "restarts", 2, "server_connected", 1);
+	json_t *little = json_pack("{s:b}", "server_connected", 0);
 	const struct metrics_device devices[] = {
 		{ .name = "a", .node = "/dev/vda", .status = status, .stats = stats },
-		{ .name = "b", .node = "", .status = nothing },
+		{ .name = "b", .node = "", .status = little },
 	};
 	char why[OPENMETRICS_WHY_MAX] = "";
 	char *text = metrics_of(devices, 2);
@@ -193,6 +193,8 @@ START_TEST(metrics_are_right)
 	ck_assert_ptr_nonnull(strstr(text, "backend=\"/a\\\\b\\\"c\\nd\""));
 	ck_assert_ptr_nonnull(strstr(text, "\nvblkd_size_bytes{device=\"a\"} 1099511627776\n"));
 	ck_assert_ptr_nonnull(strstr(text, "\nvblkd_restarts_total{device=\"a\"} 2\n"));
+	ck_assert_ptr_nonnull(strstr(text, "\nvblkd_server_connected{device=\"a\"} 1\n"
+					   "vblkd_server_connected{device=\"b\"} 0\n"));
 	ck_assert_ptr_nonnull(strstr(
 		text, "\nvblkd_requests_total{device=\"a\",queue=\"0\",operation=\"read\"} 10\n"));
 	ck_assert_ptr_nonnull(strstr(
@@ -207,7 +209,7 @@ START_TEST(metrics_are_right)
 	free(text);
 	json_decref(stats);
 	json_decref(status);
-	json_decref(nothing);
+	json_decref(little);
 }
 END_TEST
 
