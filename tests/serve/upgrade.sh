@@ -53,6 +53,18 @@ replace printf '#!/bin/sh\nexit 0\n'
 expect_error 1 'is no vblkd that can take over' vblkctl upgrade up
 assert_eq "$(live up worker_pid)" "$worker" "the worker"
 more_is_done up "$(writes_of up)"
+
+# One that is told of a feature which it does not know: clients that have it would not come back.
+cat >"$work/older" <<-EOF
+	#!/bin/bash
+	jq -c '.serve.features += 1099511627776' "/proc/self/fd/\${1##*=}" >"$work/record"
+	exec {fd}<"$work/record"
+	exec "$work/good" "\${1%=*}=\$fd" "\${@:2}"
+EOF
+replace cat "$work/older"
+expect_error 1 'does not offer all that clients were offered' vblkctl upgrade up
+assert_eq "$(live up worker_pid)" "$worker" "the worker"
+more_is_done up "$(writes_of up)"
 replace cat "$work/good"
 
 # Killed after it, and in the middle of it: the next daemon goes on.
