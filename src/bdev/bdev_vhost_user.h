@@ -302,6 +302,7 @@ struct vu_conn {
 	uint32_t told_gen;
 	bool started[VU_QUEUES_MAX];
 	unsigned int interval_ms;
+	bool in_doubt; /* the last server was of no use */
 
 	struct vu_direct *direct; /* NULL: the server never gets the driver's rings */
 };

@@ -349,6 +349,24 @@ static int handle(struct vu_conn *conn, const struct pollfd *fds)
 	return r < 0 ? r : do_rings(conn);
 }
 
+/* A connection that we end for another one is not lost, unless that other one is not to be had. */
+static bool is_ours(int err)
+{
+	return err == -ECONNABORTED || err == -ESTALE || err == -ECANCELED;
+}
+
+/* The keeper hears of it when the server comes or goes. */
+static void note_server(struct vu_conn *conn, int err)
+{
+	int32_t old_err;
+
+	if (is_ours(err))
+		return;
+	old_err = __atomic_exchange_n(&conn->dev->shared->server_err, err, __ATOMIC_RELAXED);
+	if (!old_err != !err)
+		vu_signal(conn->dev->told_fd);
+}
+
 /* Until the server is lost, or there is nothing more to do. */
 static int serve(struct vu_conn *conn)
 {
@@ -362,7 +380,11 @@ static int serve(struct vu_conn *conn)
 	int r = 0;
 
 	while (r >= 0) {
-		r = poll(fds, POLL_CNT, -1);
+		r = poll(fds, POLL_CNT, conn->in_doubt ? (int)INTERVAL_MAX_MS : -1);
+		if (r == 0 && conn->in_doubt) {
+			conn->in_doubt = false;
+			note_server(conn, 0);
+		}
 		if (r < 0 && errno == EINTR)
 			r = 0;
 		else if (r < 0)
@@ -406,31 +428,25 @@ static bool pause_before_next(struct vu_conn *conn)
 	}
 }
 
-/* One that can be connected to and is of no use is not asked all the time. */
+/*
+ * One that can be connected to and is of no use is not asked all the time, and not said to be back
+ * each time.
+ */
 static int serve_and_judge(struct vu_conn *conn)
 {
 	uint64_t begun_ns = clock_now_ns();
-	int r = serve(conn);
+	bool is_of_use;
+	int r;
 
-	if (__atomic_load_n(&conn->served_epoch, __ATOMIC_RELAXED) == conn->epoch ||
-	    clock_now_ns() - begun_ns > INTERVAL_MAX_MS * NSEC_PER_MSEC)
+	if (!conn->in_doubt)
+		note_server(conn, 0);
+	r = serve(conn);
+	is_of_use = __atomic_load_n(&conn->served_epoch, __ATOMIC_RELAXED) == conn->epoch ||
+		    clock_now_ns() - begun_ns > INTERVAL_MAX_MS * NSEC_PER_MSEC;
+	if (is_of_use)
 		conn->interval_ms = INTERVAL_MIN_MS;
+	conn->in_doubt = !is_of_use && !is_ours(r);
 	return r;
-}
-
-/*
- * The keeper hears of it when the server comes or goes. A connection that we end for another one
- * is not lost, unless that other one is not to be had.
- */
-static void note_server(struct vu_conn *conn, int err)
-{
-	int32_t old_err;
-
-	if (err == -ECONNABORTED || err == -ESTALE || err == -ECANCELED)
-		return;
-	old_err = __atomic_exchange_n(&conn->dev->shared->server_err, err, __ATOMIC_RELAXED);
-	if (!old_err != !err)
-		vu_signal(conn->dev->told_fd);
 }
 
 static void *conn_main(void *arg)
@@ -441,12 +457,11 @@ static void *conn_main(void *arg)
 	(void)pthread_setname_np(pthread_self(), "vhost-user");
 	do {
 		r = connect_server(conn);
-		note_server(conn, r);
 		if (r == 0) {
 			wake_all(conn);
 			r = serve_and_judge(conn);
-			note_server(conn, r);
 		}
+		note_server(conn, r);
 		if (conn->client)
 			lose_server(conn);
 	} while (r != -ECANCELED && pause_before_next(conn));

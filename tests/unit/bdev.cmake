@@ -13,6 +13,11 @@ target_link_options(test_bdev_uring PRIVATE
 target_link_options(test_bdev_inject PRIVATE -Wl,--wrap=syscall)
 vblk_unit_test(bdev_vhost_user
 	SOURCES test_bdev_vhost_user.c test_bdev_fixture.c test_vhu_bdev_fixture.c
+		test_vhu_bdev_rig.c
+	LIBS vblk_bdev vblk_fake_vhu_server)
+vblk_unit_test(bdev_vhost_user_news
+	SOURCES test_bdev_vhost_user_news.c test_bdev_fixture.c test_vhu_bdev_fixture.c
+		test_vhu_bdev_rig.c
 	LIBS vblk_bdev vblk_fake_vhu_server)
 vblk_unit_test(bdev_vhost_user_open
 	SOURCES test_bdev_vhost_user_open.c test_vhu_bdev_fixture.c
