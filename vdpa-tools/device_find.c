@@ -356,9 +356,11 @@ const char *device_state(const struct device *device)
 		if (json_is_true(json_object_get(device->status, "broken")))
 			return "broken";
 		state = device_string(device, "state");
-		if (!strcmp(state, "ready") && device_int(device, "stuck") > 0)
-			return "stuck";
-		return state[0] ? state : "unknown";
+		if (strcmp(state, "ready") != 0)
+			return state[0] ? state : "unknown";
+		if (json_is_false(json_object_get(device->status, "server_connected")))
+			return "no server";
+		return device_int(device, "stuck") > 0 ? "stuck" : state;
 	case DEVICE_SILENT:
 		return "not answering";
 	case DEVICE_ORPHAN:

@@ -53,6 +53,10 @@ static bool check_device(struct doctor *doctor, const struct device *device)
 				   "'%s' is broken: run 'vblkctl detach --force %s' and attach it "
 				   "again",
 				   device->name, device->name);
+		else if (!strcmp(device_state(device), "no server"))
+			doctor_say(doctor, DOCTOR_PROBLEM, "devices",
+				   "I/O on '%s' waits for the server of its backend: %s",
+				   device->name, device_string(device, "server_error"));
 		else if (!strcmp(device_state(device), "stuck"))
 			doctor_say(
 				doctor, DOCTOR_PROBLEM, "devices",

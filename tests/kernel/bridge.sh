@@ -181,10 +181,12 @@ end_server TERM
 wait_until 60 grep -q "server is gone, and requests wait for it: 'vhost-user:$sock'" "$work/vblkd.log"
 wait_until 60 shows .server_connected false
 assert_eq "$(state $dev server_connected)" false "in its state file"
+shows .state "no server" || fail "the state, without one"
 vblkctl show $dev | grep -E "^server_error: 'vhost-user:$sock': .*(no such socket|nobody listens)"
 start_server
 wait_until 60 grep -q "server is back" "$work/vblkd.log"
 shows .server_connected true || fail "the server is back"
+shows .state ready || fail "the state, with a server"
 shows .server_error null || fail "an error of a server that is there"
 detach $dev
 wait "$vblkd"

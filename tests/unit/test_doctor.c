@@ -302,6 +302,10 @@ static const struct {
 	{ DEVICE_SILENT, "{}", "warning", "does not answer" },
 	{ DEVICE_ANSWERS, "{\"broken\":true}", "problem", "vblkctl detach --force db" },
 	{ DEVICE_ANSWERS, "{\"state\":\"ready\",\"stuck\":2}", "problem", "vblkctl show db" },
+	{ DEVICE_ANSWERS,
+	  "{\"state\":\"ready\",\"stuck\":2,\"server_connected\":false,"
+	  "\"server_error\":\"start it\"}",
+	  "problem", "server of its backend: start it" },
 };
 
 START_TEST(each_device_that_needs_a_hand_is_told_of)
