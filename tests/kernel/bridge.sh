@@ -119,7 +119,13 @@ start_server
 attach $dev --queues=2 "vhost-user:$sock"
 harm_client worker "$kills" --delay-ms 400
 check_data_is_not_mapped
-harm_client both,keeper "$kills" --delay-ms 400 --revive "vblkctl attach --name $dev --queues=2 vhost-user:$sock"
+# As a service manager does: its server may have ended, too.
+harm_client both,keeper "$kills" --delay-ms 400 --revive "
+	for try in 1 2 3 4 5 6 7 8 9 10; do
+		vblkctl attach --name $dev --queues=2 vhost-user:$sock && exit
+		sleep 1
+	done
+	exit 1"
 check_data_is_not_mapped
 
 for what in server both; do
