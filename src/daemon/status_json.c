@@ -3,25 +3,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
 
 #include "stuck.h"
 #include "vblk/host/host_vdpa.h"
 #include "vblk/util/clock.h"
-
-static const char *backend_type(const struct vblkd_config *config)
-{
-	if (!strncmp(config->backend, "fault:", 6))
-		return "fault";
-	if (!strncmp(config->backend, "null:", 5))
-		return "null";
-	if (!strncmp(config->backend, "mem:", 4))
-		return "mem";
-	if (!strncmp(config->backend, "vhost-user:", 11))
-		return "vhost-user";
-	return "file";
-}
 
 json_t *status_hex(uint64_t value)
 {
@@ -135,14 +121,15 @@ static const char *poll_name(enum vdev_poll_mode mode)
 	return "";
 }
 
-static void add_config(json_t *obj, const struct vblkd_config *config, const struct blk_params *blk)
+static void add_config(json_t *obj, const struct vblkd_config *config, const struct blk_params *blk,
+		       const struct status_facts *facts)
 {
 	const struct bdev_limits *limits = &blk->limits;
 
 	json_object_set_new(obj, "name", json_string(config->name));
 	json_object_set_new(obj, "version", json_string(VBLK_VERSION));
 	json_object_set_new(obj, "backend", json_string(config->backend));
-	json_object_set_new(obj, "backend_type", json_string(backend_type(config)));
+	json_object_set_new(obj, "backend_type", json_string(facts->bdev->ops->name));
 	json_object_set_new(obj, "serial", json_string(config->serial));
 	json_object_set_new(obj, "size_bytes", json_integer((json_int_t)limits->capacity_bytes));
 	json_object_set_new(obj, "logical_block_bytes", json_integer(limits->logical_block_bytes));
@@ -184,7 +171,7 @@ json_t *status_json(const struct vblkd_config *config, const struct blk_params *
 
 	if (!obj)
 		return NULL;
-	add_config(obj, config, blk);
+	add_config(obj, config, blk, facts);
 	add_server(obj, facts->bdev);
 	json_object_set_new(obj, "node", node(facts->disk));
 	json_object_set_new(obj, "state", json_string(facts->state));

@@ -13,7 +13,7 @@
 
 /**
  * struct status_facts - what changes over a device's life
- * @bdev: whose server is looked for, if it has one
+ * @bdev: the open backend
  * @disk: "vda" or ""
  * @started_at: seconds since the epoch
  */

@@ -57,11 +57,13 @@ static const char *exact_size(uint64_t bytes, char buf[FORMAT_SIZE_MAX])
 	return buf;
 }
 
-const char *stuck_text(const struct stuck_list *list, char buf[STUCK_TEXT_MAX])
+const char *stuck_text(const struct stuck_list *list, const struct bdev *bdev,
+		       char buf[STUCK_TEXT_MAX])
 {
 	const struct blk_held *held = &list->req[0].held;
 	char len[FORMAT_SIZE_MAX], at[FORMAT_SIZE_MAX];
-	char where[2 * FORMAT_SIZE_MAX + 8] = "", more[32] = "";
+	char where[2 * FORMAT_SIZE_MAX + 8] = "", more[32] = "", why[BDEV_WHY_MAX];
+	bool is_gone = bdev_server(bdev, why) < 0;
 
 	buf[0] = '\0';
 	if (!list->cnt)
@@ -72,8 +74,9 @@ const char *stuck_text(const struct stuck_list *list, char buf[STUCK_TEXT_MAX])
 			       exact_size(held->offset_bytes, at));
 	if (list->total_cnt > 1)
 		(void)snprintf(more, sizeof(more), ", and %u more", list->total_cnt - 1);
-	(void)snprintf(buf, STUCK_TEXT_MAX, "%s%s on queue %u for %u s%s", bdev_op_str(held->op),
-		       where, list->req[0].queue_idx,
-		       (unsigned int)(stuck_age_ms(list, 0) / MSEC_PER_SEC), more);
+	(void)snprintf(buf, STUCK_TEXT_MAX, "%s%s on queue %u for %u s%s%s%s",
+		       bdev_op_str(held->op), where, list->req[0].queue_idx,
+		       (unsigned int)(stuck_age_ms(list, 0) / MSEC_PER_SEC), more,
+		       is_gone ? ": " : "", is_gone ? why : "");
 	return buf;
 }

@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "vblk/bdev/bdev.h"
 #include "vblk/vdev/vdev.h"
 
 /* A request this old is shown by GetStatus; the log tells of older ones only. */
@@ -38,8 +39,12 @@ static inline uint64_t stuck_age_ms(const struct stuck_list *list, unsigned int 
 	return (list->now_ns - list->req[idx].held.taken_ns) / 1000000u;
 }
 
-#define STUCK_TEXT_MAX 160
-/* "write of 64K at 8M on queue 0 for 12 s, and 3 more"; "" for an empty list. Returns @buf. */
-const char *stuck_text(const struct stuck_list *list, char buf[STUCK_TEXT_MAX]);
+#define STUCK_TEXT_MAX (160 + BDEV_WHY_MAX)
+/*
+ * "write of 64K at 8M on queue 0 for 12 s, and 3 more", with the reason behind a colon where the
+ * server of @bdev is gone; "" for an empty list. Returns @buf.
+ */
+const char *stuck_text(const struct stuck_list *list, const struct bdev *bdev,
+		       char buf[STUCK_TEXT_MAX]);
 
 #endif

@@ -27,24 +27,10 @@
 #define REFUSED_STUCK_MS 1000u
 #define EXIT_NICE	 10
 
-#define STUCK_WHY_MAX (STUCK_TEXT_MAX + BDEV_WHY_MAX + 3)
-
-/* With the reason, if it is known. */
-static const char *stuck_why(const struct worker *worker, const struct stuck_list *list,
-			     char buf[STUCK_WHY_MAX])
-{
-	char text[STUCK_TEXT_MAX], why[BDEV_WHY_MAX];
-	bool is_gone = bdev_server(worker->params->bdev, why) < 0;
-
-	(void)snprintf(buf, STUCK_WHY_MAX, "%s%s%s", stuck_text(list, text), is_gone ? ": " : "",
-		       is_gone ? why : "");
-	return buf;
-}
-
 void worker_log_stuck(const struct worker *worker, unsigned int queue_idx)
 {
+	char text[STUCK_TEXT_MAX];
 	struct stuck_list list;
-	char text[STUCK_WHY_MAX];
 
 	stuck_find(worker->door->vdev(worker), STUCK_LOG_MS, &list);
 	/* It may have ended since the queue told of it. */
@@ -53,7 +39,8 @@ void worker_log_stuck(const struct worker *worker, unsigned int queue_idx)
 			LOG_LEVEL_WARNING,
 			&(struct log_fields){ MESSAGE_BACKEND_STUCK, (int)queue_idx },
 			"queue %u: the backend does not finish its I/O: %s; 'vblkctl show %s' tells more",
-			queue_idx, stuck_why(worker, &list, text), worker->params->config->name);
+			queue_idx, stuck_text(&list, worker->params->bdev, text),
+			worker->params->config->name);
 }
 
 void worker_log_unstuck(unsigned int queue_idx)
@@ -113,14 +100,14 @@ static int on_deadline(sd_event_source *source VBLK_UNUSED, uint64_t usec VBLK_U
 static void refused(struct worker *worker, const struct link_msg *msg,
 		    void (*done)(struct worker *worker, int error, const char *text))
 {
-	char text[LINK_TEXT_MAX + STUCK_WHY_MAX + 4], stuck[STUCK_WHY_MAX];
+	char text[LINK_TEXT_MAX + STUCK_TEXT_MAX + 4], stuck[STUCK_TEXT_MAX];
 	struct stuck_list list = { .cnt = 0 };
 
 	if (msg->error == -ETIMEDOUT)
 		stuck_find(worker->door->vdev(worker), REFUSED_STUCK_MS, &list);
 	if (list.cnt)
 		(void)snprintf(text, sizeof(text), "%s (%s)", msg->text,
-			       stuck_why(worker, &list, stuck));
+			       stuck_text(&list, worker->params->bdev, stuck));
 	else
 		(void)snprintf(text, sizeof(text), "%s", msg->text);
 	done(worker, msg->error, text);

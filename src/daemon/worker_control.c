@@ -156,7 +156,7 @@ static bool would_not_end(const struct worker *worker, char *text, size_t len)
 	stuck_find(worker->door->vdev(worker), UPGRADE_STUCK_MS, &list);
 	if (list.cnt)
 		snprintf(text, len, "the backend does not answer; try again when it does (%s)",
-			 stuck_text(&list, stuck));
+			 stuck_text(&list, worker->params->bdev, stuck));
 	return list.cnt;
 }
 
